@@ -1,0 +1,1 @@
+"""The protocol itself, decided without doing: no sockets, no clock, no tasks, no logging."""

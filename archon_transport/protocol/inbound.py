@@ -1,0 +1,233 @@
+"""From one HTTP request to one Decision: the ladder, rung by rung, first failure wins.
+
+Everything that can be said of a request without asking for its session is said here. The endpoint
+matches the Decision; the one question that needs the session's revision (may this be a batch?) is
+asked afterwards with `refuse_batch`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from mcp_types import HEADER_MISMATCH, PROTOCOL_VERSION_META_KEY, UNSUPPORTED_PROTOCOL_VERSION
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+
+from . import revisions
+from .headers import PROTOCOL_VERSION, ProtocolHeaders
+from .messages import (
+    MAX_BATCH,
+    BodyError,
+    Error,
+    Invalid,
+    Message,
+    Notification,
+    Request,
+    RequestId,
+    Response,
+    invalid_request,
+    read_json,
+    read_message,
+)
+
+STREAM: Final = "text/event-stream"
+JSON: Final = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The request goes no further: a status, a JSON-RPC error, and the rule's name for the count."""
+
+    status: int
+    error: Error
+    rule: str
+    id: RequestId | None = None
+    allow: str | None = None
+    retry_after: int | None = None
+    challenge: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Initialize:
+    """A client's first request: it makes a session, whatever session id stands beside it."""
+
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class Single:
+    """One message of the handshake era."""
+
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Several messages in one body: requests and notifications, or responses only."""
+
+    members: tuple[Message, ...]
+
+    @property
+    def requests(self) -> tuple[Request, ...]:
+        """The members that want an answer."""
+        return tuple(member for member in self.members if isinstance(member, Request))
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """A GET for the session's event stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """A DELETE of the session."""
+
+
+Decision = Refused | Initialize | Single | Batch | Listen | End
+
+
+def decide(verb: str, headers: ProtocolHeaders, body: bytes) -> Decision:
+    """What one HTTP request asks for (2025-11-25 transports, Sending Messages and Listening)."""
+    if headers.duplicate is not None:
+        return _bad_request(f"The header {headers.duplicate} stands twice; send it once.", "duplicate-header")
+    match verb:
+        case "POST":
+            return _decide_post(headers, body)
+        case "GET":
+            return _decide_get(headers)
+        case "DELETE":
+            return _refuse_revision(headers, None) or End()
+        case _:
+            return not_allowed("This address takes POST, GET and DELETE.", "POST, GET, DELETE")
+
+
+def _decide_get(headers: ProtocolHeaders) -> Decision:
+    refused = _refuse_revision(headers, None)
+    if refused is not None:
+        return refused
+    if not headers.accepts(STREAM):
+        return Refused(406, invalid_request(f"A GET answers {STREAM}; list it in Accept."), "accept")
+    return Listen()
+
+
+def _decide_post(headers: ProtocolHeaders, body: bytes) -> Decision:
+    if not headers.is_json:
+        return Refused(415, invalid_request(f"Send the body as Content-Type: {JSON}."), "content-type")
+    if not headers.accepts(JSON) and not headers.accepts(STREAM):
+        return Refused(406, invalid_request(f"List {JSON} and {STREAM} in Accept."), "accept")
+    try:
+        value = read_json(body)
+    except BodyError as error:
+        return Refused(400, Error(error.code, str(error)), "json")
+    if isinstance(value, list):
+        return _refuse_revision(headers, None) or _decide_batch(value)
+    message = read_message(value)
+    if isinstance(message, Invalid):
+        return _bad_request(message.message, "message", message.id)
+    return _decide_message(headers, message)
+
+
+def _decide_message(headers: ProtocolHeaders, message: Message) -> Decision:
+    request_id = message.id if isinstance(message, Request) else None
+    if isinstance(message, Request) and message.method == "initialize":
+        return _refuse_revision(headers, request_id) or Initialize(message)
+    claimed = _claimed_revision(message)
+    if claimed is not None and headers.revision in (None, claimed):
+        return _unsupported(claimed, request_id)
+    if claimed is not None:
+        text = f"{PROTOCOL_VERSION} and the revision in the body's _meta differ; send the same in both."
+        return Refused(400, Error(HEADER_MISMATCH, text), "revision-mismatch", request_id)
+    return _refuse_revision(headers, request_id) or Single(message)
+
+
+def _claimed_revision(message: Message) -> str | None:
+    """The modern revision that a message's own `_meta` names, if any."""
+    params = None if isinstance(message, Response) else message.params
+    meta = (params or {}).get("_meta")
+    claimed: Any = meta.get(PROTOCOL_VERSION_META_KEY) if isinstance(meta, dict) else None
+    return claimed if isinstance(claimed, str) and not revisions.is_served(claimed) else None
+
+
+def _decide_batch(value: list[Any]) -> Decision:
+    if not value:
+        return _bad_request("A batch needs at least one message.", "batch")
+    if len(value) > MAX_BATCH:
+        return _bad_request(f"A batch takes at most {MAX_BATCH} messages; send several.", "batch")
+    members = [read_message(item) for item in value]
+    for member in members:
+        if isinstance(member, Invalid):
+            return _bad_request(f"A member of the batch is not a message: {member.message}", "batch")
+    valid = tuple(member for member in members if not isinstance(member, Invalid))
+    batch = Batch(valid)
+    ids = [(type(request.id), request.id) for request in batch.requests]
+    if any(request.method == "initialize" for request in batch.requests):
+        return _bad_request("initialize may not be part of a batch; send it alone.", "batch")
+    if len(set(ids)) != len(ids):
+        return _bad_request("Two requests of the batch have the same id.", "batch")
+    if 0 < sum(isinstance(member, Response) for member in valid) < len(valid):
+        return _bad_request("A batch is either requests and notifications, or responses.", "batch")
+    return batch
+
+
+def refuse_batch(revision: str) -> Refused | None:
+    """The refusal of a batch at a revision that has none (2025-06-18 changelog, Major 1)."""
+    if revisions.allows_batches(revision):
+        return None
+    return _bad_request(f"Revision {revision} has no batches; send one message per POST.", "batch")
+
+
+def _refuse_revision(headers: ProtocolHeaders, request_id: RequestId | None) -> Refused | None:
+    """A version header that names no revision of ours is answered 400, never guessed around."""
+    if headers.revision is None or revisions.is_served(headers.revision):
+        return None
+    return _unsupported(headers.revision, request_id)
+
+
+def _unsupported(requested: str, request_id: RequestId | None) -> Refused:
+    served = ", ".join(revisions.SERVED)
+    shown = requested[:64].encode("ascii", "replace").decode("ascii")  # a header may hold any bytes
+    data = {"supported": list(revisions.SERVED), "requested": shown}
+    text = f"{PROTOCOL_VERSION} {shown} is not served here; use one of {served}."
+    if requested in MODERN_PROTOCOL_VERSIONS:
+        text = f"Revision {shown} is not served here; send initialize with one of {served}."
+    return Refused(400, Error(UNSUPPORTED_PROTOCOL_VERSION, text, data), "revision", request_id)
+
+
+def _bad_request(message: str, rule: str, request_id: RequestId | None = None) -> Refused:
+    return Refused(400, invalid_request(message), rule, request_id)
+
+
+def not_allowed(message: str, allow: str) -> Refused:
+    """405 with the verbs that are (RFC 9110, 15.5.6)."""
+    return Refused(405, invalid_request(message), "method", allow=allow)
+
+
+def no_session() -> Refused:
+    """Unknown, ended and foreign sessions look the same; 404 tells a client to start over."""
+    text = "This session is unknown here or has ended. Send initialize without a session id to start anew."
+    return Refused(404, invalid_request(text), "session")
+
+
+def session_needed() -> Refused:
+    """A request that came without the session id it was given."""
+    text = (
+        "The Mcp-Session-Id header is missing. Send the id that initialize answered with, or send initialize."
+    )
+    return Refused(400, invalid_request(text), "session-missing")
+
+
+__all__ = [
+    "Batch",
+    "Decision",
+    "End",
+    "Initialize",
+    "Listen",
+    "Notification",
+    "Refused",
+    "Single",
+    "decide",
+    "no_session",
+    "not_allowed",
+    "refuse_batch",
+    "session_needed",
+]

@@ -1,0 +1,28 @@
+"""What each protocol date allows. The dates themselves are the SDK's; the differences are ours."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
+
+HANDSHAKE: Final = HANDSHAKE_PROTOCOL_VERSIONS
+"""Revisions reached by `initialize`, oldest first."""
+
+ASSUMED: Final = "2025-03-26"
+"""What a request without session and version header speaks (2025-06-18 transports, Version Header)."""
+
+SERVED: Final = tuple(reversed(HANDSHAKE))
+"""Every revision this server speaks, newest first: what a refusal of another one lists."""
+
+_BATCHED: Final = frozenset({"2024-11-05", "2025-03-26"})
+
+
+def is_served(revision: str) -> bool:
+    """Whether `revision` is a date this server speaks."""
+    return revision in SERVED
+
+
+def allows_batches(revision: str) -> bool:
+    """JSON-RPC batches exist in 2025-03-26 only; 2024-11-05 counts as it, having no rule of its own."""
+    return revision in _BATCHED

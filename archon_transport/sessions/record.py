@@ -1,0 +1,101 @@
+"""The one record: an MCP session and its tracking session, one dataclass, one row.
+
+A `Session` is a value. Memory holds copies of rows, never the truth; whoever changes a session
+changes the row and takes the row's answer. What is counted while it lives (requests, errors, bytes)
+is added to the row by the writer and is not kept here.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import secrets
+import time
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+Owner = tuple[str | None, str | None, str | None]
+"""(issuer, subject, client id) of a verified principal: who a session belongs to."""
+
+EndReason = Literal["deleted", "idle", "operator", "full"]
+"""Why a session ended: the client's DELETE, no traffic, somebody ended it, or the table was full."""
+
+SECRET_BITS = 128
+_WIRE = re.compile(r"([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})\.([\w-]{22})", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One client's session: a row of `archon_mcp_sessions`.
+
+    `session_id` is public (shown on pages and in logs); the secret that the client also holds is not
+    here, only its SHA-256. `initialize_params` is the whole JSON of the client's `initialize` params.
+    """
+
+    session_id: str
+    secret_digest: bytes
+    owner: Owner | None
+    revision: str
+    initialize_params: bytes
+    client_name: str
+    client_title: str | None
+    client_version: str
+    user_agent: str | None
+    connected_at: datetime
+    initialized: bool = False
+    log_level: str | None = None
+
+
+@dataclass(slots=True)
+class Touch:
+    """What one session did since the writer last wrote: added to its row in one statement."""
+
+    session_id: str
+    requests: int = 0
+    errors: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    initialized: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WireId:
+    """An `Mcp-Session-Id` as a client presents it: the public id and the secret beside it."""
+
+    session_id: str
+    secret: str
+
+    @classmethod
+    def mint(cls) -> WireId:
+        """A fresh id: UUIDv7, then 128 random bits (2025-11-25 transports, Session Management 1)."""
+        secret = base64.urlsafe_b64encode(secrets.token_bytes(SECRET_BITS // 8)).rstrip(b"=").decode("ascii")
+        return cls(session_id=str(uuid7()), secret=secret)
+
+    @classmethod
+    def parse(cls, text: str) -> WireId | None:
+        """The two halves of a presented id, or None where it cannot be one of ours."""
+        found = _WIRE.fullmatch(text)
+        return cls(found[1], found[2]) if found is not None else None
+
+    def __str__(self) -> str:
+        return f"{self.session_id}.{self.secret}"
+
+    def __repr__(self) -> str:  # the secret reaches no log by accident
+        return f"WireId({self.session_id})"
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of the secret: what the row keeps."""
+        return hashlib.sha256(self.secret.encode("ascii")).digest()
+
+
+def uuid7(milliseconds: int | None = None) -> uuid.UUID:
+    """A UUID version 7 (RFC 9562, 5.7): 48 bits of Unix milliseconds, the rest random."""
+    stamp = time.time_ns() // 1_000_000 if milliseconds is None else milliseconds
+    value = (stamp & (1 << 48) - 1) << 80 | secrets.randbits(80)
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    return uuid.UUID(int=value)

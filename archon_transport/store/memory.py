@@ -1,0 +1,151 @@
+"""`MemoryStore`: the sessions' port in a dictionary, for one process and for as long as it lives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+from ..sessions.port import TableFull
+from ..sessions.record import EndReason, Owner, Session, Touch
+from .rows import cleaned, key
+
+
+@dataclass(slots=True)
+class _Row:
+    session: Session
+    last_activity: datetime
+    node: str
+    requests: int = 0
+    errors: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+
+
+class MemoryStore:
+    """Live sessions by id; an ended one is forgotten, nobody asks why it ended."""
+
+    def __init__(self, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._clock = clock
+        self._rows: dict[str, _Row] = {}
+        self._on_end: list[Callable[[str], None]] = []
+
+    def __repr__(self) -> str:
+        return f"<MemoryStore sessions={len(self._rows)}>"
+
+    async def start(self) -> None:
+        """Nothing to connect to: here so that both stores are started alike."""
+
+    async def close(self) -> None:
+        """Forget every session."""
+        self._rows.clear()
+
+    async def ping(self) -> bool:
+        """Memory always answers."""
+        return True
+
+    async def open(self, session: Session, *, node: str, limit: int | None) -> None:
+        """Keep a new session; at `limit` room is made first, or `TableFull` raised."""
+        if limit is not None and len(self._rows) >= limit and session.session_id not in self._rows:
+            self._make_room(limit)
+        self._rows.setdefault(session.session_id, _Row(cleaned(session), self._clock(), node))
+
+    def _make_room(self, limit: int) -> None:
+        needed = len(self._rows) - limit + 1
+        chosen = list(self._longest_idle())[:needed]
+        if len(chosen) < needed:
+            raise TableFull(f"all {limit} sessions are in use and none has been idle for long enough")
+        for session_id in chosen:
+            self._drop(session_id)
+
+    def _longest_idle(self) -> Iterator[str]:
+        """What may be ended for room, first what goes first."""
+        now = self._clock()
+        rows = sorted(self._rows.items(), key=lambda item: item[1].last_activity)
+        unused = [
+            name for name, row in rows if not row.requests and row.last_activity < now - timedelta(hours=1)
+        ]
+        yield from unused
+        skipped = set(unused)
+        for name, row in rows:
+            if name not in skipped and row.last_activity < now - timedelta(hours=24):
+                yield name
+
+    def _drop(self, session_id: str) -> bool:
+        if self._rows.pop(session_id, None) is None:
+            return False
+        for on_end in self._on_end:
+            on_end(session_id)
+        return True
+
+    async def admit(self, session_id: str, digest: bytes | None = None, *, node: str) -> Session | None:
+        """Touch a live session and return it."""
+        row = self._rows.get(session_id)
+        if row is None or digest not in (None, row.session.secret_digest):
+            return None
+        row.last_activity, row.node = self._clock(), node
+        return row.session
+
+    async def adopt(self, session_id: str, owner: Owner) -> Session | None:
+        """Give a live session without an owner to `owner`; the session as it is then."""
+        row = self._rows.get(session_id)
+        if row is None:
+            return None
+        if row.session.owner is None:
+            row.session = replace(row.session, owner=owner)
+        return row.session
+
+    async def end(self, session_id: str, reason: EndReason) -> bool:
+        """End a live session and tell the subscribers."""
+        return self._drop(session_id)
+
+    async def write(self, touches: Sequence[Touch], *, node: str) -> set[str]:
+        """Add what sessions did; the ids of those that live."""
+        alive = set()
+        for touch in touches:
+            row = self._rows.get(touch.session_id)
+            if row is None:
+                continue
+            row.last_activity, row.node = self._clock(), node
+            row.requests += touch.requests
+            row.errors += touch.errors
+            row.bytes_in += touch.bytes_in
+            row.bytes_out += touch.bytes_out
+            if touch.initialized:
+                row.session = replace(row.session, initialized=True)
+            alive.add(touch.session_id)
+        return alive
+
+    async def clock(self) -> datetime:
+        """This process's time."""
+        return self._clock()
+
+    async def expire(self, idle_timeout: float, *, unless_after: datetime, at_most: int = 1000) -> int:
+        """End sessions idle for longer than `idle_timeout` seconds."""
+        now = self._clock()
+        if now > unless_after:
+            return 0
+        oldest = now - timedelta(seconds=idle_timeout)
+        idle = [name for name, row in self._rows.items() if row.last_activity < oldest][:at_most]
+        for session_id in idle:
+            self._drop(session_id)
+        return len(idle)
+
+    async def count(self) -> int:
+        """How many sessions live."""
+        return len(self._rows)
+
+    async def page(self, *, limit: int = 100, before: str | None = None) -> list[Session]:
+        """Live sessions, newest first: by their ids, which begin with the time."""
+        if before is not None and key(before) is None:
+            return []
+        ids = sorted((name for name in self._rows if before is None or name < before), reverse=True)
+        return [self._rows[session_id].session for session_id in ids[:limit]]
+
+    def subscribe(self, on_end: Callable[[str], None], on_gap: Callable[[], None]) -> None:
+        """Hear of every session that ends; here nothing is ever missed."""
+        self._on_end.append(on_end)
+
+    def heard_within(self, seconds: float) -> bool:
+        """Always: an end is told in the call that makes it."""
+        return True

@@ -1,0 +1,174 @@
+"""The connections to one Postgres: how they are made, checked, pooled and asked again.
+
+`Database` knows nothing of sessions. Every statement of the store goes through `Database.run`, which
+turns failures of the connection into `StoreUnavailable` and hides a restart of the server from callers
+whose statement may be repeated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import asyncpg
+
+from ..sessions.port import StoreUnavailable
+from .errors import LOST, StoreError, StoreUnsuitableError, address, explained, not_begun, translated
+
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+
+    Connection = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+OLDEST = 15
+"""The oldest major version of Postgres that the SQL is written for."""
+
+CONNECT_TIMEOUT = 5.0
+CLOSE_TIMEOUT = 2.0
+
+
+async def _keep(connection: Connection) -> None:
+    """Give a connection back as it is: asyncpg's own reset costs a round trip after every statement.
+
+    An open transaction has been rolled back before this is called; nothing here sets session variables.
+    """
+
+
+class Database:
+    """One Postgres, asked through a pool; `schema` comes first in every connection's search path."""
+
+    def __init__(self, dsn: str, *, schema: str | None, pool_size: int, command_timeout: float) -> None:
+        settings = {"application_name": "archon-transport"}
+        if schema is not None:
+            settings["search_path"] = f"{quoted(schema)}, public"
+        self._dsn = dsn
+        self._options: dict[str, Any] = {
+            "timeout": CONNECT_TIMEOUT,
+            "command_timeout": command_timeout,
+            "server_settings": settings,
+        }
+        self._size = pool_size
+        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+
+    @property
+    def pool(self) -> asyncpg.Pool[asyncpg.Record]:
+        """The open pool.
+
+        Raises:
+            StoreUnavailable: before the start.
+        """
+        if self._pool is None:
+            raise StoreUnavailable("the store has not been started")
+        return self._pool
+
+    async def connect(self) -> asyncpg.Connection[asyncpg.Record]:
+        """A connection outside of the pool; whoever asks for it closes it."""
+        connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(self._dsn, **self._options)
+        return connection
+
+    async def first(self, patience: float) -> asyncpg.Connection[asyncpg.Record]:
+        """The first connection, to a server that may still be starting up: asked for `patience` seconds.
+
+        Raises:
+            StoreError: it says what is wrong and what to do.
+        """
+        deadline = time.monotonic() + patience
+        delay = 0.1
+        while True:
+            try:
+                connection = await self.connect()
+                break
+            except (*LOST, asyncpg.TooManyConnectionsError) as error:
+                if time.monotonic() + delay > deadline:
+                    raise explained(error, address(self._dsn)) from error
+                _log.info("waiting for %s", address(self._dsn))
+            except Exception as error:
+                raise explained(error, address(self._dsn)) from None
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, 1.0)
+        try:
+            self._check(connection)
+        except StoreError:
+            connection.terminate()
+            raise
+        return connection
+
+    def _check(self, connection: asyncpg.Connection[asyncpg.Record]) -> None:
+        version = connection.get_server_version()
+        if version.major < OLDEST:
+            raise StoreUnsuitableError(
+                f"{address(self._dsn)} is Postgres {version.major}; {OLDEST} or newer is needed."
+            )
+        encoding = str(getattr(connection.get_settings(), "server_encoding", "UTF8"))
+        if encoding.upper() not in {"UTF8", "UNICODE"}:
+            raise StoreUnsuitableError(
+                f"{address(self._dsn)} is encoded as {encoding}. Create one with "
+                "ENCODING 'UTF8' TEMPLATE template0."
+            )
+
+    def explain(self, error: BaseException) -> StoreError:
+        """What to do about a failure at the start."""
+        return explained(error, address(self._dsn))
+
+    async def open(self) -> None:
+        """Open the pool; its connections are made when they are needed."""
+        self._pool = await asyncpg.create_pool(
+            self._dsn, min_size=0, max_size=self._size, reset=_keep, **self._options
+        )
+
+    async def close(self) -> None:
+        """Close the pool: wait for statements that run, for at most `CLOSE_TIMEOUT` seconds."""
+        if self._pool is None:
+            return
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                await self._pool.close()
+        except (TimeoutError, asyncpg.InterfaceError, OSError):
+            self._pool.terminate()
+
+    async def run(self, work: Callable[[Connection], Awaitable[_T]], *, repeat: bool = False) -> _T:
+        """Do `work` on a connection, once more on a fresh one where the first turned out to be broken.
+
+        Work that may not be done twice is done again only when the first attempt certainly left nothing
+        behind; `repeat` says that twice is as good as once.
+
+        Raises:
+            StoreUnavailable: the database cannot be asked.
+        """
+        with translated():
+            try:
+                return await self._once(work)
+            except TimeoutError:
+                raise
+            except Exception as error:
+                if not (not_begun(error) or (repeat and isinstance(error, LOST))):
+                    raise
+            await self.pool.expire_connections()
+            return await self._once(work)
+
+    async def _once(self, work: Callable[[Connection], Awaitable[_T]]) -> _T:
+        pool = self.pool
+        connection = await pool.acquire(timeout=self._options["command_timeout"])
+        try:
+            return await work(connection)
+        except (TimeoutError, asyncio.CancelledError):
+            # Asking a server that may be frozen to cancel would take as long again.
+            connection.terminate()
+            raise
+        finally:
+            await pool.release(connection)
+
+    async def fetch(self, query: str, *args: object, repeat: bool = False) -> list[asyncpg.Record]:
+        """The rows of one statement."""
+        return await self.run(lambda connection: connection.fetch(query, *args), repeat=repeat)
+
+
+def quoted(name: str) -> str:
+    """An identifier as SQL writes it."""
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,90 @@
+"""`PostgresStore`: the sessions' port over a Postgres 15 or newer, for any number of nodes at once."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+
+import asyncpg
+
+from ..sessions.port import StoreUnavailable
+from .errors import translated
+from .migrations import migrate
+from .pool import Database
+from .sessions import SessionRows
+from .statements import ENDED
+from .wakeups import WakeUps
+
+_log = logging.getLogger(__name__)
+
+
+class PostgresStore(SessionRows):
+    """Sessions in the Postgres at `dsn`, in `schema` where one is named, else where its role's tables go.
+
+    `sets` are the migrations to apply at the start; `command_timeout` (seconds) bounds every statement and
+    every wait for a connection of the pool; `patience` is how long a server may take to come up.
+    """
+
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        schema: str | None = None,
+        sets: Iterable[str] = ("transport",),
+        pool_size: int = 10,
+        command_timeout: float = 10.0,
+        patience: float = 10.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        database = Database(dsn, schema=schema, pool_size=pool_size, command_timeout=command_timeout)
+        super().__init__(database, clock=clock)
+        self._schema = schema
+        self._sets = tuple(sets)
+        self._patience = patience
+        self._wakeups = WakeUps(database.connect, (ENDED,), clock=clock)
+
+    @property
+    def pool(self) -> asyncpg.Pool[asyncpg.Record]:
+        """The pool, for statements of other rooms; a session variable set on its connections stays set."""
+        return self._database.pool
+
+    async def start(self) -> None:
+        """Connect, migrate, open the pool and begin to listen.
+
+        Raises:
+            StoreError: the database cannot be used; the message says what to do.
+        """
+        connection = await self._database.first(self._patience)
+        try:
+            applied = await migrate(connection, self._sets, schema=self._schema)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise self._database.explain(error) from error
+        finally:
+            connection.terminate()
+        if applied:
+            _log.info("tables brought up to date", extra={"migrations": ", ".join(applied)})
+        await self._database.open()
+        await self._wakeups.start()
+
+    async def close(self) -> None:
+        """Let go of every connection; sessions stay."""
+        await self._wakeups.close()
+        await self._database.close()
+
+    async def ping(self) -> bool:
+        """Whether the database answers within its time-out."""
+        try:
+            with translated():
+                await self._database.fetch("SELECT 1", repeat=True)
+        except StoreUnavailable:
+            return False
+        return True
+
+    def subscribe(self, on_end: Callable[[str], None], on_gap: Callable[[], None]) -> None:
+        """Hear of every session that ends, on any node, and of gaps in the hearing."""
+        self._wakeups.subscribe(ENDED, on_end, on_gap)
+
+    def heard_within(self, seconds: float) -> bool:
+        """Whether an end that was committed `seconds` ago has been heard of."""
+        return self._wakeups.heard_within(seconds)

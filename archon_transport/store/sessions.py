@@ -1,0 +1,163 @@
+"""Sessions in Postgres: one statement for each thing that happens to one.
+
+Liveness is decided by our own columns only, and inside the statement that acts on it, by the database's
+clock. Ending a session and telling the other nodes are one commit. A row without a secret is Archon's:
+no statement here sees it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import get_args
+
+from ..sessions.record import EndReason, Owner, Session, Touch
+from .pool import Database
+from .room import INSERT, Room, insert_values
+from .rows import COLUMNS, cleaned, key, session_from
+from .statements import LIVE, TOUCHED, ending
+
+# A touch need not survive a crash of the server, so nobody waits for the disk: a cold admission is bound by
+# the round trip. The setting is local to this statement; its value is compared so that it is certainly made.
+_ADMIT = f"""
+UPDATE archon_mcp_sessions SET {TOUCHED}, node = $2
+FROM (SELECT set_config('synchronous_commit', 'off', true)) AS relaxed (mode)
+WHERE session_id = $1 AND {LIVE} AND ($3::bytea IS NULL OR secret_digest = $3) AND relaxed.mode = 'off'
+RETURNING {COLUMNS}"""
+
+# CASE and not a WHERE: a second adopter waits for the first one's row and must see the owner it has got.
+_UNOWNED = "COALESCE(owner_issuer, owner_subject, owner_client_id) IS NULL"
+_ADOPT = f"""
+UPDATE archon_mcp_sessions SET
+    owner_issuer = CASE WHEN {_UNOWNED} THEN $2 ELSE owner_issuer END,
+    owner_subject = CASE WHEN {_UNOWNED} THEN $3 ELSE owner_subject END,
+    owner_client_id = CASE WHEN {_UNOWNED} THEN $4 ELSE owner_client_id END
+WHERE session_id = $1 AND {LIVE} RETURNING {COLUMNS}"""
+
+_END = {reason: ending("SELECT $1::uuid AS session_id", reason) for reason in get_args(EndReason)}
+
+# Rows are locked in the order of their ids before they are changed: two nodes that write the same sessions
+# wait for each other and never both. A session named twice is added up first, UPDATE would take one of them.
+_WRITE = f"""
+WITH touch AS (
+    SELECT session_id, sum(requests)::bigint AS requests, sum(errors)::bigint AS errors,
+        sum(bytes_in)::bigint AS bytes_in, sum(bytes_out)::bigint AS bytes_out,
+        bool_or(initialized) AS initialized
+    FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::boolean[])
+        AS t (session_id, requests, errors, bytes_in, bytes_out, initialized)
+    GROUP BY session_id
+), locked AS (
+    SELECT session_id FROM archon_mcp_sessions
+    WHERE session_id = ANY($1::uuid[]) AND {LIVE} ORDER BY session_id FOR NO KEY UPDATE
+)
+UPDATE archon_mcp_sessions AS s SET {TOUCHED}, node = $7,
+    requests = s.requests + touch.requests, errors = s.errors + touch.errors,
+    bytes_in = s.bytes_in + touch.bytes_in, bytes_out = s.bytes_out + touch.bytes_out,
+    initialized = s.initialized OR touch.initialized
+FROM touch JOIN locked USING (session_id) WHERE s.session_id = touch.session_id RETURNING s.session_id"""
+
+# One node sweeps at a time. The bound is read from the same clock in the same statement as the idleness.
+# A row that is locked is being touched, so it is not idle.
+_EXPIRE = ending(
+    f"""
+    SELECT session_id FROM archon_mcp_sessions, (
+        SELECT clock_timestamp() AS at WHERE pg_try_advisory_xact_lock(1635017580, hashtext(current_schema()))
+    ) AS sweep
+    WHERE {LIVE} AND sweep.at <= $2 AND last_activity < sweep.at - make_interval(secs => $1)
+    LIMIT $3 FOR NO KEY UPDATE OF archon_mcp_sessions SKIP LOCKED""",
+    "idle",
+)
+
+_COUNT = f"SELECT count(*) AS live FROM archon_mcp_sessions WHERE {LIVE}"
+
+_PAGE = f"""
+SELECT {COLUMNS} FROM archon_mcp_sessions
+WHERE {LIVE} AND session_id < COALESCE($2, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)
+ORDER BY session_id DESC LIMIT $1"""
+
+
+class SessionRows:
+    """The queries of the sessions' port; what may be sent twice is repeated after a broken connection."""
+
+    def __init__(self, database: Database, *, clock: Callable[[], float]) -> None:
+        self._database = database
+        self._room = Room(database, clock=clock)
+
+    async def open(self, session: Session, *, node: str, limit: int | None) -> None:
+        """Commit a new session; at `limit` live ones room is made first, or `TableFull` raised."""
+        values = insert_values(cleaned(session), node)
+        if limit is None or self._room.take(limit):
+            await self._database.fetch(INSERT, *values, repeat=True)
+        else:
+            await self._room.open(values, limit)
+
+    async def admit(self, session_id: str, digest: bytes | None = None, *, node: str) -> Session | None:
+        """Touch a live session and return it."""
+        return await self._one(_ADMIT, session_id, node, digest)
+
+    async def adopt(self, session_id: str, owner: Owner) -> Session | None:
+        """Give a live session without an owner to `owner`; the row as it is then."""
+        return await self._one(_ADOPT, session_id, *owner)
+
+    async def _one(self, query: str, session_id: str, *args: object) -> Session | None:
+        identity = key(session_id)
+        if identity is None:
+            return None
+        rows = await self._database.fetch(query, identity, *args, repeat=True)
+        return session_from(rows[0]) if rows else None
+
+    async def end(self, session_id: str, reason: EndReason) -> bool:
+        """End a live session and tell every node, in one commit.
+
+        Not repeated after a broken connection: the second answer would be that it was not live.
+        """
+        identity = key(session_id)
+        if identity is None:
+            return False
+        ended = bool(await self._database.fetch(_END[reason], identity))
+        if ended:
+            self._room.freed()
+        return ended
+
+    async def write(self, touches: Sequence[Touch], *, node: str) -> set[str]:
+        """Add what sessions did to their rows; the ids of those that live.
+
+        Repeated only where the first attempt was certainly not committed, so a `StoreUnavailable` may hide
+        a batch that was: whoever sends it again may count it twice.
+        """
+        if not touches:
+            return set()
+        columns = (
+            [touch.session_id for touch in touches],
+            [touch.requests for touch in touches],
+            [touch.errors for touch in touches],
+            [touch.bytes_in for touch in touches],
+            [touch.bytes_out for touch in touches],
+            [touch.initialized for touch in touches],
+        )
+        return {str(row["session_id"]) for row in await self._database.fetch(_WRITE, *columns, node)}
+
+    async def clock(self) -> datetime:
+        """The database's time."""
+        rows = await self._database.fetch("SELECT clock_timestamp() AS at", repeat=True)
+        at: datetime = rows[0]["at"]
+        return at
+
+    async def expire(self, idle_timeout: float, *, unless_after: datetime, at_most: int = 1000) -> int:
+        """End sessions idle for longer than `idle_timeout` seconds; none where another node sweeps."""
+        ended = len(await self._database.fetch(_EXPIRE, idle_timeout, unless_after, at_most))
+        if ended:
+            self._room.freed()
+        return ended
+
+    async def count(self) -> int:
+        """How many sessions live."""
+        rows = await self._database.fetch(_COUNT, repeat=True)
+        return int(rows[0]["live"])
+
+    async def page(self, *, limit: int = 100, before: str | None = None) -> list[Session]:
+        """Live sessions, newest first: by their ids, which begin with the time."""
+        start = None if before is None else key(before)
+        if before is not None and start is None:
+            return []
+        return [session_from(row) for row in await self._database.fetch(_PAGE, limit, start, repeat=True)]

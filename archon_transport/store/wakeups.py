@@ -1,0 +1,134 @@
+"""The connection on which this node hears what happened on others.
+
+It LISTENs, asks for a sign of life twice a second, and comes back by itself. A notification is a hint and
+may be lost with the connection, so after every LISTEN the subscribers are told of a gap: what they hold
+must be read again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+if TYPE_CHECKING:
+    from .pool import Connection
+
+_log = logging.getLogger(__name__)
+
+EVERY = 0.5
+PATIENCE = 1.0
+"""Seconds between two signs of life, and for how long one is waited for."""
+
+CONNECT_PATIENCE = 5.0
+BACKOFF = (0.1, 2.0)
+
+
+class WakeUps:
+    """Listens to `channels` from `start` to `close`, whatever happens to the connection."""
+
+    def __init__(
+        self,
+        connect: Callable[[], Awaitable[asyncpg.Connection[asyncpg.Record]]],
+        channels: tuple[str, ...],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._connect = connect
+        self._hearers: dict[str, list[Callable[[str], None]]] = {channel: [] for channel in channels}
+        self._gaps: list[Callable[[], None]] = []
+        self._clock = clock
+        self._heard_at = float("-inf")
+        self._listening = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self.losses = 0
+
+    def __repr__(self) -> str:
+        return f"<WakeUps listening={self._listening.is_set()} losses={self.losses}>"
+
+    def subscribe(self, channel: str, on_payload: Callable[[str], None], on_gap: Callable[[], None]) -> None:
+        """Call `on_payload` for each notification of `channel`, `on_gap` when some may have been missed."""
+        self._hearers[channel].append(on_payload)
+        self._gaps.append(on_gap)
+
+    def heard_within(self, seconds: float) -> bool:
+        """Whether everything that was committed up to `seconds` ago has been heard."""
+        return self._clock() - self._heard_at <= seconds
+
+    async def start(self) -> None:
+        """Begin to listen; returns when it does, or after `CONNECT_PATIENCE` seconds without."""
+        self._task = asyncio.create_task(self._run(), name="store-wakeups")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CONNECT_PATIENCE):
+                await self._listening.wait()
+
+    async def close(self) -> None:
+        """Stop listening."""
+        if self._task is None:
+            return
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+        self._task = None
+        self._heard_at = float("-inf")
+
+    async def _run(self) -> None:
+        least, most = BACKOFF
+        delay = least
+        while True:
+            try:
+                async with asyncio.timeout(CONNECT_PATIENCE):
+                    connection = await self._connect()
+                try:
+                    await self._listen(connection)
+                    delay = least
+                    await self._watch(connection)
+                finally:
+                    self._listening.clear()
+                    connection.terminate()
+            except Exception as error:
+                self.losses += 1
+                _log.warning("the wake-up connection is lost", extra={"error": error or type(error).__name__})
+            await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 - spreads nodes, hides nothing
+            delay = min(delay * 2, most)
+
+    async def _listen(self, connection: asyncpg.Connection[asyncpg.Record]) -> None:
+        asked = self._clock()
+        async with asyncio.timeout(PATIENCE):
+            for channel in self._hearers:
+                await connection.add_listener(channel, self._on_notification)
+        for on_gap in self._gaps:
+            _call(on_gap)
+        self._heard_at = asked
+        self._listening.set()
+
+    async def _watch(self, connection: asyncpg.Connection[asyncpg.Record]) -> None:
+        """Ask for a sign of life until one fails.
+
+        The server sends what has been committed before its answer, so an answer vouches for everything up to
+        the moment of the question.
+        """
+        while True:
+            await asyncio.sleep(EVERY)
+            asked = self._clock()
+            async with asyncio.timeout(PATIENCE):
+                await connection.execute("SELECT 1")
+            self._heard_at = asked
+
+    def _on_notification(self, connection: Connection, pid: int, channel: str, payload: object) -> None:
+        for on_payload in self._hearers[channel]:
+            _call(on_payload, str(payload))
+
+
+def _call(callback: Callable[..., None], *args: str) -> None:
+    """One subscriber's mistake must not make the node deaf."""
+    try:
+        callback(*args)
+    except Exception:
+        _log.exception("a subscriber of the wake-ups failed")

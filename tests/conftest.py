@@ -1,0 +1,67 @@
+"""Fixtures that every test may use: one real Postgres per session and a fresh database per test.
+
+The cluster is started by the embedded launcher without its watcher and outside of any test's event loop, so
+it outlives the loops of the tests. `dsn` gives each test a database of its own and drops it afterwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+import uuid
+from collections.abc import Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from archon_transport.store.embedded.cluster import Cluster
+
+
+def run(work: Coroutine[Any, Any, Any]) -> Any:
+    """Run a coroutine in a loop of its own, leaving the current loop of the tests alone."""
+    loop = asyncio.new_event_loop()
+    try:
+        return loop.run_until_complete(work)
+    finally:
+        loop.close()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The DSN of the session's Postgres, on its `postgres` database."""
+    home = Path(tempfile.mkdtemp(prefix="archon-test-"))
+    cluster = Cluster(home)
+    try:
+        run(cluster.start())
+        run(_hurry(cluster.layout.dsn("postgres")))
+        yield cluster.layout.dsn("postgres")
+    finally:
+        run(cluster.stop())
+        shutil.rmtree(home)
+
+
+@pytest.fixture
+def dsn(postgres: str) -> Iterator[str]:
+    """The DSN of an empty database that only this test uses."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    run(_execute(postgres, f"CREATE DATABASE {name}"))
+    yield postgres.replace("/postgres?", f"/{name}?")
+    run(_execute(postgres, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+async def _hurry(dsn: str) -> None:
+    """No test of this cluster cuts the power: making and dropping databases need not wait for the disk."""
+    for setting in ("fsync", "full_page_writes"):
+        await _execute(dsn, f"ALTER SYSTEM SET {setting} = off")
+    await _execute(dsn, "SELECT pg_reload_conf()")
+
+
+async def _execute(dsn: str, statement: str) -> None:
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()

@@ -1,0 +1,73 @@
+"""The SDK's own client, in both of its modes, before and after its server is replaced under it."""
+
+import pytest
+from mcp.client import Client
+from mcp.shared.exceptions import MCPError
+
+from archon_transport.store.memory import MemoryStore
+from tests.transport.house import TOOLS, running
+
+MODES = pytest.mark.parametrize("mode", [{"mode": "legacy"}, {}], ids=["legacy", "default"])
+
+
+@MODES
+async def test_a_client_lists_and_calls(house, store, mode):
+    """The client initializes, lists and calls, and ends its session when it leaves."""
+    async with Client(house.url, **mode) as client:
+        assert [tool.name for tool in (await client.list_tools()).tools] == list(TOOLS)
+        result = await client.call_tool("echo", {"value": "ä😀"})
+        assert result.content[0].text == "ä😀"
+        assert (await client.call_tool("iserror", {})).is_error
+        with pytest.raises(MCPError, match="Not today"):
+            await client.call_tool("refuse", {})
+        assert [prompt.name for prompt in (await client.list_prompts()).prompts] == ["greet"]
+        assert await store.count() == 1
+    assert await store.count() == 0
+
+
+@MODES
+async def test_the_default_client_falls_back_and_keeps_the_newest_revision(house, store, mode):
+    """Led back by -32022, the client of both eras negotiates the newest handshake revision."""
+    async with Client(house.url, **mode):
+        (row,) = await store.page()
+        assert row.revision == "2025-11-25"
+
+
+@MODES
+@pytest.mark.parametrize("require_session_id", [True, False])
+async def test_a_client_does_not_notice_a_new_server(mode, require_session_id):
+    """The whole server is replaced over the same store, on the same port: the client's next call is
+    answered.
+    """
+    store = MemoryStore()
+    options = {"require_session_id": require_session_id}
+    async with running(store, **options) as first:
+        port = first.port
+        client = Client(first.url, **mode)
+        await client.__aenter__()
+        assert (await client.call_tool("echo", {"value": "before"})).content[0].text == "before"
+    (row,) = await store.page()
+    async with running(store, port=port, **options) as second:
+        try:
+            assert (await client.call_tool("echo", {"value": "after"})).content[0].text == "after"
+            assert [tool.name for tool in (await client.list_tools()).tools] == list(TOOLS)
+            (same,) = await store.page()
+            assert same.session_id == row.session_id
+            assert second.transport.sessions.opened == 0
+            assert second.transport.sessions.woken == 1
+        finally:
+            await client.__aexit__(None, None, None)
+    assert await store.count() == 0
+
+
+@MODES
+async def test_a_session_is_served_after_it_slept(house, mode):
+    """A session that was put to sleep between two calls is not to be told from one that was not."""
+    async with Client(house.url, **mode) as client:
+        await client.call_tool("echo", {})
+        sessions = house.transport.sessions
+        sessions._clock = lambda: 10**9
+        sessions.tick()
+        assert sessions.cached == 0
+        assert (await client.call_tool("echo", {"value": "awake"})).content[0].text == "awake"
+        assert sessions.woken == 1
