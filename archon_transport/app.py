@@ -14,7 +14,7 @@ import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from aiohttp import web
 from mcp.server import Server
@@ -22,70 +22,159 @@ from mcp.server import Server
 from . import archon
 from .auth import TokenVerifier
 from .process import StartError
-from .sessions import Limits, SessionStore, SessionTable, Writer
+from .sessions import Limits, SessionStore, SessionTable, StoreUnavailable, Writer
+from .sessions.streams import StreamStore
 from .settings import Settings, redact
 from .store import PostgresStore, StoreError
 from .store.embedded import EmbeddedPostgres, EmbeddedPostgresError
-from .transport import Calls, Endpoint, Guards, Kernel
-from .upkeep import Sweep
+from .transport import (
+    STREAM_AFTER,
+    Calls,
+    Dispatch,
+    Endpoint,
+    Guards,
+    Kernel,
+    Listening,
+    Patience,
+    Questions,
+    Standing,
+    Streams,
+    Viewers,
+    Wires,
+    lost_call,
+)
+from .upkeep import Incarnations, Sweep
 from .web import Health
 
 _log = logging.getLogger(__name__)
 
 TICK = 1.0
-"""Seconds between two looks at which sessions may sleep."""
+"""Seconds between two looks after sessions, viewers and questions."""
+
+LAST_COMMIT = 1.0
+"""Seconds that the last words of a stop have to be committed."""
+
+
+class Store(SessionStore, StreamStore, Protocol):
+    """Both ports in one store, as every store of ours keeps them."""
+
+
+class _Wakes:
+    """What the store's wake-ups set going on this node."""
+
+    def __init__(self, sessions: SessionTable, viewers: Viewers, questions: Questions) -> None:
+        self.stream = lambda session_id, stream_id: viewers.wake((session_id, stream_id))
+        self.answered = questions.look
+        self.changed = sessions.refresh
 
 
 @dataclass(frozen=True, slots=True)
 class Transport:
     """One node's transport, put together; `running()` keeps its side tasks for as long as it is entered."""
 
+    store: Store
     kernel: Kernel
     sessions: SessionTable
     writer: Writer
     calls: Calls
+    streams: Streams
+    viewers: Viewers
+    questions: Questions
     endpoint: Endpoint
     sweep: Sweep
+    incarnations: Incarnations
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Enter the server's lifespan once, write, sweep and put to sleep until left."""
-        async with self.kernel.lifespan(), _task(self.sweep.run(), "sweep"), _task(self._tick(), "sleep"):
+        """Enter the server's lifespan once; commit, repair, sweep and tick until left."""
+        await self.incarnations.begin()
+        async with (
+            self.kernel.lifespan(),
+            _task(self.incarnations.run(), "incarnation"),
+            _task(self.sweep.run(), "sweep"),
+            _task(self._tick(), "tick"),
+        ):
             self.writer.start()
+            self.streams.log.start()
             try:
                 yield
             finally:
+                await self.streams.log.stop()
                 await self.writer.stop()
+        await self.incarnations.end()
+
+    async def drain(self, seconds: float) -> tuple[int, int]:
+        """Take nothing new; listeners come back elsewhere, calls may finish. How many did, and were cut."""
+        self.endpoint.draining = True
+        self.viewers.end_foreign()
+        finished = await self.calls.drain(seconds)
+        await self.streams.log.settled(LAST_COMMIT)
+        return finished
 
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK)
             try:
                 self.sessions.tick()
+                self.viewers.tick()
+                self.questions.look_at_all()
+                if places := self.viewers.places():
+                    grown = await self.store.grown(places, incarnation=self.incarnations.current)
+                    for key, taken in grown.items():
+                        self.viewers.looked(key, taken)
+            except StoreUnavailable:
+                continue
             except Exception:
-                _log.exception("sessions could not be put to sleep; it is tried again")
+                _log.exception("the look after sessions and viewers failed; it is tried again")
 
 
 def assemble(
     server: Server[Any],
-    store: SessionStore,
+    store: Store,
     *,
     node: str,
     limits: Limits | None = None,
     guards: Guards | None = None,
     token_verifier: TokenVerifier | None = None,
     require_session_id: bool = True,
+    json_response: bool = False,
+    retry_interval: int | None = None,
+    stream_after: float = STREAM_AFTER,
     sweep_grace: float = 600.0,
 ) -> Transport:
     """The transport around one server and one store, not yet running."""
     limits = limits or Limits()
-    kernel, calls = Kernel(server), Calls()
+    kernel, calls, viewers, questions = Kernel(server), Calls(), Viewers(), Questions(store)
     writer = Writer(store, node=node)
-    sessions = SessionTable(store, writer, node=node, limits=limits, busy=calls.busy)
-    endpoint = Endpoint(
+    sessions = SessionTable(
+        store,
+        writer,
+        node=node,
+        limits=limits,
+        busy=lambda session_id: calls.busy(session_id) or viewers.watches(session_id),
+    )
+    wakes = _Wakes(sessions, viewers, questions)
+    incarnations = Incarnations(store, wakes, node=node, error_for=lost_call)
+    streams = Streams(store, lambda: incarnations.current, incarnations.doubt)
+    incarnations.on_reborn = streams.fence
+    wires = Wires(store, sessions, questions, viewers, streams.log, lambda: incarnations.current)
+    kernel.outside = lambda session_id: Standing(wires, session_id)
+    dispatch = Dispatch(
         kernel,
         sessions,
         writer,
+        calls,
+        streams,
+        wires,
+        json_response=json_response,
+        patience=Patience(stream_after),
+    )
+    listening = Listening(store, streams, viewers, lambda: incarnations.current, retry=retry_interval)
+    endpoint = Endpoint(
+        kernel,
+        sessions,
+        dispatch,
+        listening,
         calls,
         guards or Guards(),
         token_verifier=token_verifier,
@@ -95,11 +184,14 @@ def assemble(
     def gone(session_id: str) -> None:
         kernel.forget(session_id)
         calls.end_session(session_id)
+        viewers.end_session(session_id)
 
     sessions.on_gone = gone
     sessions.on_asleep = kernel.forget
     sweep = Sweep(store, idle_timeout=limits.idle_timeout, grace=sweep_grace)
-    return Transport(kernel, sessions, writer, calls, endpoint, sweep)
+    return Transport(
+        store, kernel, sessions, writer, calls, streams, viewers, questions, endpoint, sweep, incarnations
+    )
 
 
 @asynccontextmanager
@@ -132,7 +224,7 @@ class App:
 
     async def drain(self) -> None:
         """Take nothing new and let running calls finish, for the drain time."""
-        _, self._cut = await self._transport.endpoint.drain(self._drain)
+        _, self._cut = await self._transport.drain(self._drain)
 
     async def close(self) -> str:
         """Let go of everything, last thing first; the line that says what was done."""

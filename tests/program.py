@@ -304,9 +304,16 @@ class Caller:
             response = connection.getresponse()
             text = response.read()
             found = {name.lower(): value for name, value in response.getheaders()}
-            return Answer(response.status, json.loads(text) if text else None, found)
+            return Answer(response.status, _said(text, found), found)
         finally:
             connection.close()
+
+
+def _said(text: bytes, headers: dict[str, str]) -> Any:
+    """The message of a body; of an event stream the last one, which is the response."""
+    if headers.get("content-type") == "text/event-stream":
+        text = [line for line in text.splitlines() if line.startswith(b"data: {")][-1].removeprefix(b"data: ")
+    return json.loads(text) if text else None
 
 
 def ready(program: Program) -> bool:

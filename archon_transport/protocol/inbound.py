@@ -89,7 +89,7 @@ Decision = Refused | Initialize | Single | Batch | Listen | End
 def decide(verb: str, headers: ProtocolHeaders, body: bytes) -> Decision:
     """What one HTTP request asks for (2025-11-25 transports, Sending Messages and Listening)."""
     if headers.duplicate is not None:
-        return _bad_request(f"The header {headers.duplicate} stands twice; send it once.", "duplicate-header")
+        return bad_request(f"The header {headers.duplicate} stands twice; send it once.", "duplicate-header")
     match verb:
         case "POST":
             return _decide_post(headers, body)
@@ -123,7 +123,7 @@ def _decide_post(headers: ProtocolHeaders, body: bytes) -> Decision:
         return _refuse_revision(headers, None) or _decide_batch(value)
     message = read_message(value)
     if isinstance(message, Invalid):
-        return _bad_request(message.message, "message", message.id)
+        return bad_request(message.message, "message", message.id)
     return _decide_message(headers, message)
 
 
@@ -150,22 +150,22 @@ def _claimed_revision(message: Message) -> str | None:
 
 def _decide_batch(value: list[Any]) -> Decision:
     if not value:
-        return _bad_request("A batch needs at least one message.", "batch")
+        return bad_request("A batch needs at least one message.", "batch")
     if len(value) > MAX_BATCH:
-        return _bad_request(f"A batch takes at most {MAX_BATCH} messages; send several.", "batch")
+        return bad_request(f"A batch takes at most {MAX_BATCH} messages; send several.", "batch")
     members = [read_message(item) for item in value]
     for member in members:
         if isinstance(member, Invalid):
-            return _bad_request(f"A member of the batch is not a message: {member.message}", "batch")
+            return bad_request(f"A member of the batch is not a message: {member.message}", "batch")
     valid = tuple(member for member in members if not isinstance(member, Invalid))
     batch = Batch(valid)
     ids = [(type(request.id), request.id) for request in batch.requests]
     if any(request.method == "initialize" for request in batch.requests):
-        return _bad_request("initialize may not be part of a batch; send it alone.", "batch")
+        return bad_request("initialize may not be part of a batch; send it alone.", "batch")
     if len(set(ids)) != len(ids):
-        return _bad_request("Two requests of the batch have the same id.", "batch")
+        return bad_request("Two requests of the batch have the same id.", "batch")
     if 0 < sum(isinstance(member, Response) for member in valid) < len(valid):
-        return _bad_request("A batch is either requests and notifications, or responses.", "batch")
+        return bad_request("A batch is either requests and notifications, or responses.", "batch")
     return batch
 
 
@@ -173,7 +173,7 @@ def refuse_batch(revision: str) -> Refused | None:
     """The refusal of a batch at a revision that has none (2025-06-18 changelog, Major 1)."""
     if revisions.allows_batches(revision):
         return None
-    return _bad_request(f"Revision {revision} has no batches; send one message per POST.", "batch")
+    return bad_request(f"Revision {revision} has no batches; send one message per POST.", "batch")
 
 
 def _refuse_revision(headers: ProtocolHeaders, request_id: RequestId | None) -> Refused | None:
@@ -193,7 +193,8 @@ def _unsupported(requested: str, request_id: RequestId | None) -> Refused:
     return Refused(400, Error(UNSUPPORTED_PROTOCOL_VERSION, text, data), "revision", request_id)
 
 
-def _bad_request(message: str, rule: str, request_id: RequestId | None = None) -> Refused:
+def bad_request(message: str, rule: str, request_id: RequestId | None = None) -> Refused:
+    """400 with -32600: the request is at fault."""
     return Refused(400, invalid_request(message), rule, request_id)
 
 
@@ -225,6 +226,7 @@ __all__ = [
     "Notification",
     "Refused",
     "Single",
+    "bad_request",
     "decide",
     "no_session",
     "not_allowed",

@@ -186,6 +186,24 @@ class SessionTable:
             _log.info("session ended", extra={"session_id": session_id, "reason": reason})
         return ended
 
+    def peek(self, session_id: str) -> Session | None:
+        """The session as it is cached here, asking nobody; for decisions that may be a moment behind."""
+        entry = self._cache.get(session_id)
+        return entry.session if entry is not None else None
+
+    def refresh(self, session_id: str) -> None:
+        """The row has changed elsewhere: read it again, where it is cached."""
+        entry = self._cache.get(session_id)
+        if entry is not None:
+            flight = self._fly(session_id, entry.session.secret_digest)
+            flight.task.add_done_callback(lambda task: task.cancelled() or task.exception())
+
+    def set_log_level(self, session_id: str, level: str) -> None:
+        """The row has this log level now."""
+        entry = self._cache.get(session_id)
+        if entry is not None:
+            entry.session = replace(entry.session, log_level=level)
+
     def mark_initialized(self, session: Session) -> None:
         """The client has said `notifications/initialized`."""
         entry = self._cache.get(session.session_id)
@@ -229,11 +247,14 @@ class SessionTable:
         self._cache.move_to_end(session.session_id)
 
     async def _load(self, session_id: str, digest: bytes) -> Session | None:
+        return await asyncio.shield(self._fly(session_id, digest).task)
+
+    def _fly(self, session_id: str, digest: bytes) -> _Flight:
         flight = self._flights.get((session_id, digest))
         if flight is None:
             task = asyncio.create_task(self._read(session_id, digest), name=f"load-{session_id}")
             flight = self._flights[session_id, digest] = _Flight(task)
-        return await asyncio.shield(flight.task)
+        return flight
 
     async def _read(self, session_id: str, digest: bytes) -> Session | None:
         flight = self._flights[session_id, digest]

@@ -1,4 +1,4 @@
-"""`MemoryStore`: the sessions' port in a dictionary, for one process and for as long as it lives."""
+"""`MemoryStore`: the ports of sessions and streams in dictionaries, for one process and while it lives."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from ..sessions.port import TableFull
 from ..sessions.record import EndReason, Owner, Session, Touch
+from .memory_streams import MemoryStreams
 from .rows import cleaned, key
 
 
@@ -22,11 +23,11 @@ class _Row:
     bytes_out: int = 0
 
 
-class MemoryStore:
+class MemoryStore(MemoryStreams):
     """Live sessions by id; an ended one is forgotten, nobody asks why it ended."""
 
     def __init__(self, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        self._clock = clock
+        super().__init__(clock)
         self._rows: dict[str, _Row] = {}
         self._on_end: list[Callable[[str], None]] = []
 
@@ -74,6 +75,7 @@ class MemoryStore:
     def _drop(self, session_id: str) -> bool:
         if self._rows.pop(session_id, None) is None:
             return False
+        self._uris.pop(session_id, None)
         for on_end in self._on_end:
             on_end(session_id)
         return True
@@ -98,6 +100,13 @@ class MemoryStore:
     async def end(self, session_id: str, reason: EndReason) -> bool:
         """End a live session and tell the subscribers."""
         return self._drop(session_id)
+
+    async def set_log_level(self, session_id: str, level: str) -> None:
+        """Keep a session's log level and tell whoever holds the session."""
+        row = self._rows.get(session_id)
+        if row is not None:
+            row.session = replace(row.session, log_level=level)
+            self._changed(session_id)
 
     async def write(self, touches: Sequence[Touch], *, node: str) -> set[str]:
         """Add what sessions did; the ids of those that live."""

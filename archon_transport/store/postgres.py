@@ -1,4 +1,4 @@
-"""`PostgresStore`: the sessions' port over a Postgres 15 or newer, for any number of nodes at once."""
+"""`PostgresStore`: the ports of sessions and streams over a Postgres 15 or newer, for any number of nodes."""
 
 from __future__ import annotations
 
@@ -10,17 +10,21 @@ import asyncpg
 
 from ..sessions.port import StoreUnavailable
 from .errors import translated
+from .hints import NEWS, Hints
+from .incarnations import IncarnationRows
 from .migrations import migrate
 from .pool import Database
+from .questions import QuestionRows
 from .sessions import SessionRows
 from .statements import ENDED
+from .streams import StreamRows
 from .wakeups import WakeUps
 
 _log = logging.getLogger(__name__)
 
 
-class PostgresStore(SessionRows):
-    """Sessions in the Postgres at `dsn`, in `schema` where one is named, else where its role's tables go.
+class PostgresStore(SessionRows, StreamRows, QuestionRows, IncarnationRows):
+    """Sessions and streams in the Postgres at `dsn`, in `schema` if one is named, else in its role's default.
 
     `sets` are the migrations to apply at the start; `command_timeout` (seconds) bounds every statement and
     every wait for a connection of the pool; `patience` is how long a server may take to come up.
@@ -42,7 +46,8 @@ class PostgresStore(SessionRows):
         self._schema = schema
         self._sets = tuple(sets)
         self._patience = patience
-        self._wakeups = WakeUps(database.connect, (ENDED,), clock=clock)
+        self._wakeups = WakeUps(database.connect, (ENDED, NEWS), clock=clock)
+        self._hints = Hints(database, self._wakeups)
 
     @property
     def pool(self) -> asyncpg.Pool[asyncpg.Record]:
@@ -58,6 +63,7 @@ class PostgresStore(SessionRows):
         connection = await self._database.first(self._patience)
         try:
             applied = await migrate(connection, self._sets, schema=self._schema)
+            self._hints.scope = await connection.fetchval("SELECT current_schema()")
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise self._database.explain(error) from error
         finally:

@@ -47,6 +47,8 @@ class WakeUps:
         self._heard_at = float("-inf")
         self._listening = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+        self._asking = asyncio.Lock()  # one question at a time on the connection
         self.losses = 0
 
     def __repr__(self) -> str:
@@ -56,6 +58,22 @@ class WakeUps:
         """Call `on_payload` for each notification of `channel`, `on_gap` when some may have been missed."""
         self._hearers[channel].append(on_payload)
         self._gaps.append(on_gap)
+
+    async def listen(self, channel: str, on_payload: Callable[[str], None]) -> None:
+        """Listen to one more channel from now on, or from when there is a connection again."""
+        self._hearers[channel] = [on_payload]
+        async with self._asking:
+            if self._connection is None:
+                return
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    await self._connection.add_listener(channel, self._on_notification)
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                self._connection.terminate()  # the next one listens to all
+
+    def forget(self, channel: str) -> None:
+        """Nobody is called for this channel any more."""
+        self._hearers.pop(channel, None)
 
     def heard_within(self, seconds: float) -> bool:
         """Whether everything that was committed up to `seconds` ago has been heard."""
@@ -91,6 +109,7 @@ class WakeUps:
                     await self._watch(connection)
                 finally:
                     self._listening.clear()
+                    self._connection = None
                     connection.terminate()
             except Exception as error:
                 self.losses += 1
@@ -100,11 +119,12 @@ class WakeUps:
 
     async def _listen(self, connection: asyncpg.Connection[asyncpg.Record]) -> None:
         asked = self._clock()
-        async with asyncio.timeout(PATIENCE):
-            for channel in self._hearers:
+        async with self._asking, asyncio.timeout(PATIENCE):
+            for channel in list(self._hearers):
                 await connection.add_listener(channel, self._on_notification)
+            self._connection = connection
         for on_gap in self._gaps:
-            _call(on_gap)
+            call(on_gap)
         self._heard_at = asked
         self._listening.set()
 
@@ -117,17 +137,17 @@ class WakeUps:
         while True:
             await asyncio.sleep(EVERY)
             asked = self._clock()
-            async with asyncio.timeout(PATIENCE):
+            async with self._asking, asyncio.timeout(PATIENCE):
                 await connection.execute("SELECT 1")
             self._heard_at = asked
 
     def _on_notification(self, connection: Connection, pid: int, channel: str, payload: object) -> None:
-        for on_payload in self._hearers[channel]:
-            _call(on_payload, str(payload))
+        for on_payload in self._hearers.get(channel, ()):
+            call(on_payload, str(payload))
 
 
-def _call(callback: Callable[..., None], *args: str) -> None:
-    """One subscriber's mistake must not make the node deaf."""
+def call(callback: Callable[..., None], *args: str) -> None:
+    """Call a subscriber: one subscriber's mistake must not make the node deaf."""
     try:
         callback(*args)
     except Exception:

@@ -1,11 +1,18 @@
 """Running calls: each in a task of its own, apart from the HTTP exchange that began it.
 
-    POST  --->  Call (task)  --->  kernel, handler
-      |           |
-      `- viewer <-'   the exchange waits for the outcome; a client that goes away detaches the
-                      viewer, and the call goes on (in this era a lost connection is no cancellation)
+What outlives what:
 
-A call ends by itself, by `notifications/cancelled`, with its session, or at the server's stop. It is
+    HTTP exchange   [===]                      ends when it is answered, or when the client leaves
+    call (task)     [=====================]    ends by itself, or early for one of three causes
+    its response          [===============|==================>   in the stream's rows, if it streams
+
+    POST ---> Exchange ---> Call (task) ---> kernel, handler
+                 ^             |
+                 `-- answer ---'
+
+A client that goes away takes only the exchange with it: in this era a lost connection is no cancellation.
+A call ends early by `notifications/cancelled`, with its session, or at the server's stop; it then gets an
+error for an answer, so that whoever waits, here or on a stream resumed later, waits for no ghost. It is
 counted as its session's traffic until then. Ids compare with their type: 1 is not "1".
 """
 
@@ -14,10 +21,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Final, Literal
 
 from ..protocol.messages import Error, RequestId, encode, error_of, internal_error, is_request_id
+from .exchanges import Exchange
 
 _log = logging.getLogger(__name__)
 
@@ -27,58 +35,92 @@ Cause = Literal["client", "session", "stop"]
 REQUEST_CANCELLED: Final = -32800
 """What answers a call that its client cancelled, so that the open exchange ends (the SDK's choice too)."""
 
+LOST: Final = Error(
+    internal_error().code,
+    "The server restarted while this call ran; it may be repeated.",
+    {"retryable": True},
+)
+"""What answers a call whose process is gone; nobody knows how far it came."""
+
+LAST_WORDS: Final = 0.5
+"""Seconds that a call which was told to stop has for its clean-up before nobody waits for it."""
+
 _ENDED: Final[dict[Cause, Error]] = {
     "client": Error(REQUEST_CANCELLED, "The client cancelled this request."),
     "session": Error(REQUEST_CANCELLED, "The session ended while this call ran."),
-    "stop": Error(internal_error().code, "The server stopped while this call ran; it may be repeated."),
+    "stop": Error(
+        internal_error().code,
+        "The server stopped while this call ran; it may be repeated.",
+        {"retryable": True},
+    ),
 }
 
 
-class DuplicateId(Exception):
-    """The session already has a running call with this id."""
-
-
 class Call:
-    """One running call; its outcome is the encoded response. `cause` says who ended it early, if anybody."""
+    """One running call. `cause` says who ended it early, `asked` which of its questions wait."""
 
-    __slots__ = ("cause", "key", "outcome", "session_id", "started", "task", "viewers")
+    __slots__ = ("_on_done", "_started", "_task", "asked", "cause", "done", "exchange", "key", "session_id")
 
-    def __init__(self, session_id: str | None, request_id: RequestId) -> None:
+    def __init__(self, session_id: str | None, request_id: RequestId, exchange: Exchange) -> None:
         self.session_id = session_id
         self.key = (type(request_id), request_id)
+        self.exchange = exchange
         self.cause: Cause | None = None
-        self.outcome = b""
-        self.started = False
-        self.task: asyncio.Task[None] | None = None
-        self.viewers: list[asyncio.Future[None]] = []
+        self.asked: set[str] = set()
+        self.done = False
+        self._on_done: Callable[[Call], None] = lambda call: None
+        self._started = False
+        self._task: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
-        state = "done" if self.outcome else "running"
-        return f"<Call {self.key[1]!r} of {self.session_id} {state} cause={self.cause}>"
+        return f"<Call {self.key[1]!r} of {self.session_id} done={self.done} cause={self.cause}>"
 
-    async def wait(self) -> bytes:
-        """The call's response. Cancelling the wait leaves the call alone."""
-        if not self.outcome:
-            viewer = asyncio.get_running_loop().create_future()
-            self.viewers.append(viewer)
-            await viewer
-        return self.outcome
+    def start(self, work: Coroutine[Any, Any, bytes], on_done: Callable[[Call], None]) -> None:
+        """Begin to run in a task of its own."""
+        self._on_done = on_done
+        self._task = asyncio.create_task(self._run(work), name="call")
 
     def stop(self, cause: Cause) -> None:
-        """End the call early; the first cause counts. One that has not begun never does."""
-        if self.cause is None and not self.outcome:
-            self.cause = cause
-            if self.started and self.task is not None:
-                self.task.cancel()
-            self.finish(encode(error_of(self.key[1], _ENDED[cause])))  # a handler may be slow to let go
+        """End the call early: it is answered at once, however slow its handler is to let go."""
+        if self.done:
+            return
+        self.cause = cause
+        for question_id in self.asked:  # on the stream on which it was asked, before that ends
+            params = {"requestId": question_id, "reason": "the request that asked has ended"}
+            message = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}
+            self.exchange.emit("notification", encode(message))
+        self.exchange.cut = self.exchange.cut or cause == "session"
+        self._finish(encode(error_of(self.key[1], _ENDED[cause])))
+        if self._started and self._task is not None:
+            self._task.cancel()
 
-    def finish(self, outcome: bytes) -> None:
-        """Set the response and let every viewer have it; the first one counts."""
-        self.outcome = self.outcome or outcome
-        for viewer in self.viewers:
-            if not viewer.done():
-                viewer.set_result(None)
-        self.viewers.clear()
+    async def ended(self) -> None:
+        """Wait until the task has ended, however."""
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    async def _run(self, work: Coroutine[Any, Any, bytes]) -> None:
+        self._started = True
+        payload = b""
+        try:
+            if self.cause is None:
+                payload = await work
+        except asyncio.CancelledError:
+            if self.cause is None:
+                raise
+        except Exception:
+            _log.exception("a call failed outside of its handler")
+        finally:
+            work.close()
+            self._task = None  # its context leads back here: a cycle that only the collector would free
+            self._on_done(self)
+            self._finish(payload or encode(error_of(self.key[1], internal_error())))
+
+    def _finish(self, payload: bytes) -> None:
+        """The first response counts; what a handler still does after an early end is dropped."""
+        if not self.done:
+            self.done = True
+            self.exchange.answer(payload)
 
 
 class Calls:
@@ -98,23 +140,20 @@ class Calls:
     def __repr__(self) -> str:
         return f"<Calls running={len(self._all)} served={self.served}>"
 
-    def start(self, session_id: str | None, request_id: RequestId, work: Coroutine[Any, Any, bytes]) -> Call:
-        """Run `work` as a call of a session (None: of none, where ids may repeat).
-
-        Raises:
-            DuplicateId: that id is in flight in this session; `work` is closed unrun.
-        """
-        call = Call(session_id, request_id)
+    def start(
+        self,
+        session_id: str | None,
+        request_id: RequestId,
+        exchange: Exchange,
+        work: Callable[[Call], Coroutine[Any, Any, bytes]],
+    ) -> None:
+        """Run `work` as a call of a session (None: of none, where ids may repeat)."""
+        call = Call(session_id, request_id, exchange)
         if session_id is not None:
-            running = self._by_session.setdefault(session_id, {})
-            if call.key in running:
-                work.close()
-                raise DuplicateId
-            running[call.key] = call
+            self._by_session.setdefault(session_id, {})[call.key] = call
         self._all.add(call)
         self._idle.clear()
-        call.task = asyncio.create_task(self._run(call, work), name=f"call-{request_id}")
-        return call
+        call.start(work(call), self._forget)
 
     def runs(self, session_id: str, request_id: RequestId) -> bool:
         """Whether that request of a session is in flight."""
@@ -148,11 +187,11 @@ class Calls:
         cut = list(self._all)
         for call in cut:
             call.stop("stop")
-        tasks = [call.task for call in cut if call.task is not None]
         for loose in self._loose:
             loose.cancel()
-        if tasks or self._loose:
-            await asyncio.wait([*tasks, *self._loose], timeout=1.0)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_WORDS):
+                await asyncio.gather(*(call.ended() for call in cut))
         return running - len(cut), len(cut)
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
@@ -160,22 +199,6 @@ class Calls:
         task = asyncio.create_task(work, name=name)
         self._loose.add(task)
         task.add_done_callback(self._loose.discard)
-
-    async def _run(self, call: Call, work: Coroutine[Any, Any, bytes]) -> None:
-        call.started = True
-        outcome = b""
-        try:
-            if call.cause is None:
-                outcome = await work
-        except asyncio.CancelledError:
-            if call.cause is None:
-                raise
-        except Exception:
-            _log.exception("a call failed outside of its handler")
-        finally:
-            work.close()
-            self._forget(call)
-            call.finish(outcome or encode(error_of(call.key[1], internal_error())))
 
     def _forget(self, call: Call) -> None:
         self._all.discard(call)

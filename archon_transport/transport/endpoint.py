@@ -8,13 +8,12 @@ HTTP. Every error is a JSON-RPC body with a sentence that its reader can act on.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
-from typing import Any, assert_never
+from dataclasses import replace
+from typing import assert_never
 
 from aiohttp import web
 
 from ..auth import Challenge, Principal, TokenVerifier, verify
-from ..protocol import revisions
 from ..protocol.headers import SESSION_ID, ProtocolHeaders
 from ..protocol.inbound import (
     Batch,
@@ -33,20 +32,21 @@ from ..protocol.inbound import (
 from ..protocol.messages import (
     Error,
     Message,
-    Notification,
     Request,
-    Response,
     encode,
     error_of,
     internal_error,
     invalid_request,
     result_of,
 )
-from ..sessions import Owner, Session, SessionTable, StoreUnavailable, TableFull, Writer, serving
-from .calls import Call, Calls, DuplicateId
+from ..sessions import Session, SessionTable, StoreUnavailable, TableFull
+from .calls import Calls
+from .dispatch import Arrival, Dispatch
+from .exchanges import Exchange
 from .guards import Guards
-from .kernel import CLOSED, Kernel
+from .kernel import Kernel
 from .limits import MAX_BODY, read_body
+from .listening import Listening
 
 _log = logging.getLogger(__name__)
 
@@ -56,16 +56,6 @@ MAX_HANDSHAKE = 64 * 1024
 _JSON = {"Content-Type": "application/json"}
 
 
-@dataclass(frozen=True, slots=True)
-class _Exchange:
-    """One HTTP request on its way through: what was read of it and who sent it."""
-
-    http: web.Request
-    headers: ProtocolHeaders
-    owner: Owner | None
-    size: int
-
-
 class Endpoint:
     """Serves one MCP server at one path; the parts are given, so that each is tested alone."""
 
@@ -73,7 +63,8 @@ class Endpoint:
         self,
         kernel: Kernel,
         sessions: SessionTable,
-        writer: Writer,
+        dispatch: Dispatch,
+        listening: Listening,
         calls: Calls,
         guards: Guards,
         *,
@@ -83,7 +74,8 @@ class Endpoint:
     ) -> None:
         self._kernel = kernel
         self._sessions = sessions
-        self._writer = writer
+        self._dispatch = dispatch
+        self._listening = listening
         self._calls = calls
         self._guards = guards
         self._verifier = token_verifier
@@ -113,9 +105,7 @@ class Endpoint:
         return self._refuse(headers, answer) if isinstance(answer, Refused) else answer
 
     async def _serve(self, http: web.Request, headers: ProtocolHeaders) -> web.StreamResponse | Refused:
-        refused = self._stopping() or self._guards.refuse(
-            http.headers.get("Host"), http.headers.get("Origin")
-        )
+        refused = self._guards.refuse(http.headers.get("Host"), http.headers.get("Origin"))
         if refused is not None:
             return refused
         principal = await verify(self._verifier, headers.authorization)
@@ -124,32 +114,32 @@ class Endpoint:
         body = await read_body(http, self._max_body) if http.method == "POST" else b""
         if isinstance(body, Refused):
             return body
-        refused = self._stopping()  # again: the drain would not wait for a call that begins after it
-        if refused is not None:
-            return refused
         owner = principal.owner if isinstance(principal, Principal) else None
-        exchange = _Exchange(http, headers, owner, len(body))
-        return await self._follow(exchange, decide(http.method, headers, body))
+        arrival = Arrival(http, headers, owner, len(body))
+        return await self._follow(arrival, decide(http.method, headers, body))
 
-    async def _follow(self, exchange: _Exchange, decision: Decision) -> web.StreamResponse | Refused:
+    async def _follow(self, arrival: Arrival, decision: Decision) -> web.StreamResponse | Refused:
+        if self.draining and not _finishes(decision):  # asked last: a body may arrive while a drain begins
+            text = "The server is stopping; try again in a moment, the session stays."
+            return Refused(503, Error(internal_error().code, text), "draining", retry_after=1)
         match decision:
             case Refused():
                 return decision
             case Initialize(request):
-                return await self._initialize(exchange, request)
+                return await self._initialize(arrival, request)
             case Single(message):
-                return await self._single(exchange, message)
+                return await self._single(arrival, message)
             case Batch():
-                return await self._batch(exchange, decision)
+                return await self._batch(arrival, decision)
             case Listen():
-                return await self._listen(exchange)
+                return await self._listen(arrival)
             case End():
-                return await self._end(exchange)
+                return await self._end(arrival)
             case _:
                 assert_never(decision)
 
-    async def _initialize(self, exchange: _Exchange, request: Request) -> web.StreamResponse | Refused:
-        handshake = await self._kernel.initialize(request, exchange.http)
+    async def _initialize(self, arrival: Arrival, request: Request) -> web.StreamResponse | Refused:
+        handshake = await self._kernel.initialize(request, arrival.http)
         if isinstance(handshake, Error):
             return _json(encode(error_of(request.id, handshake)))
         if len(handshake.params) > MAX_HANDSHAKE:
@@ -159,8 +149,8 @@ class Endpoint:
             revision=handshake.revision,
             initialize_params=handshake.params,
             client=handshake.client,
-            owner=exchange.owner,
-            user_agent=exchange.http.headers.get("User-Agent"),
+            owner=arrival.owner,
+            user_agent=arrival.http.headers.get("User-Agent"),
         )
         _log.info(
             "session opened",
@@ -172,56 +162,67 @@ class Endpoint:
         )
         return _json(encode(result_of(request.id, handshake.result)), {SESSION_ID: str(wire)})
 
-    async def _admit(self, exchange: _Exchange) -> Session | Refused | None:
+    async def _admit(self, arrival: Arrival) -> Session | Refused | None:
         """The request's session, None where it may go without one, or its refusal."""
-        presented = exchange.headers.session_id
+        presented = arrival.headers.session_id
         if presented is None:
             return session_needed() if self._require_session_id else None
-        return await self._sessions.admit(presented, exchange.owner) or no_session()
+        return await self._sessions.admit(presented, arrival.owner) or no_session()
 
-    async def _single(self, exchange: _Exchange, message: Message) -> web.StreamResponse | Refused:
-        session = await self._admit(exchange)
+    async def _single(self, arrival: Arrival, message: Message) -> web.StreamResponse | Refused:
+        session = await self._admit(arrival)
         if isinstance(session, Refused):
             return replace(session, id=message.id) if isinstance(message, Request) else session
         if not isinstance(message, Request):
-            self._hear(exchange, session, message)
+            await self._dispatch.hear(arrival, session, message)
             return web.Response(status=202)
-        try:
-            call = self._start(exchange, session, message)
-        except DuplicateId:
+        if session is not None and self._calls.runs(session.session_id, message.id):
             return _duplicate(message)
-        payload = await call.wait()
-        return no_session_for(message) if call.cause == "session" else _json(payload)
+        exchange = self._dispatch.start(arrival, session, (message,))
+        answer = await self._respond(arrival, session, exchange)
+        if isinstance(answer, Refused):
+            return replace(answer, id=message.id)
+        return answer or _json(exchange.payloads[0])
 
-    async def _batch(self, exchange: _Exchange, batch: Batch) -> web.StreamResponse | Refused:
-        session = await self._admit(exchange)
+    async def _batch(self, arrival: Arrival, batch: Batch) -> web.StreamResponse | Refused:
+        session = await self._admit(arrival)
         if isinstance(session, Refused):
             return session
-        refused = refuse_batch(self._revision(exchange, session))
+        refused = refuse_batch(arrival.revision(session))
         if refused is not None:
             return refused
         for request in batch.requests:
             if session is not None and self._calls.runs(session.session_id, request.id):
                 return _duplicate(request)
-        calls = [self._start(exchange, session, request) for request in batch.requests]
+        exchange = self._dispatch.start(arrival, session, batch.requests) if batch.requests else None
         for member in batch.members:
             if not isinstance(member, Request):
-                self._hear(exchange, session, member)
-        if not calls:
+                await self._dispatch.hear(arrival, session, member)
+        if exchange is None:
             return web.Response(status=202)
-        payloads = [await call.wait() for call in calls]
-        if any(call.cause == "session" for call in calls):
-            return no_session()
-        return _json(b"[" + b",".join(payloads) + b"]")
+        answer = await self._respond(arrival, session, exchange)
+        return answer or _json(b"[" + b",".join(exchange.payloads) + b"]")
 
-    async def _listen(self, exchange: _Exchange) -> web.StreamResponse | Refused:
-        session = await self._admit(exchange) if exchange.headers.session_id is not None else None
+    async def _respond(
+        self, arrival: Arrival, session: Session | None, exchange: Exchange
+    ) -> web.StreamResponse | Refused | None:
+        """Wait for the shape of the answer: a stream is served here, None says plain JSON."""
+        await self._dispatch.settle(exchange)
+        if exchange.stream is not None:
+            return await self._listening.first(arrival, session, exchange, exchange.stream)
+        return no_session() if exchange.cut else None
+
+    async def _listen(self, arrival: Arrival) -> web.StreamResponse | Refused:
+        session = await self._admit(arrival)
         if isinstance(session, Refused):
             return session
-        return not_allowed("This server offers no event stream here; POST to it.", "POST, DELETE")
+        if session is None:
+            text = "Without a session there is nothing to listen to here; POST to this address."
+            return not_allowed(text, "POST, DELETE")
+        return await self._listening.listen(arrival, session)
 
-    async def _end(self, exchange: _Exchange) -> web.StreamResponse | Refused:
-        session = await self._admit(exchange)
+    async def _end(self, arrival: Arrival) -> web.StreamResponse | Refused:
+        session = await self._admit(arrival)
         if isinstance(session, Refused):
             return session
         if session is None:
@@ -229,55 +230,6 @@ class Endpoint:
         if not await self._sessions.end(session.session_id, "deleted"):
             return no_session()
         return web.Response(status=200)
-
-    def _start(self, exchange: _Exchange, session: Session | None, request: Request) -> Call:
-        if session is not None and not session.initialized and request.method != "ping":
-            self._sessions.mark_initialized(session)  # its word was lost in a crash, or is still on its way
-        session_id = session.session_id if session is not None else None
-        return self._calls.start(session_id, request.id, self._answer(exchange, session, request))
-
-    async def _answer(self, exchange: _Exchange, session: Session | None, request: Request) -> bytes:
-        """What a call's task runs: the kernel, then the encoded response, then the note of it."""
-        serving(session, exchange.owner)
-        if session is None:
-            revision = self._revision(exchange, session)
-            outcome = await self._kernel.answer_alone(revision, request, CLOSED, exchange.http)
-        else:
-            outcome = await self._kernel.answer(session, request, CLOSED, exchange.http)
-        failed = isinstance(outcome, Error) or outcome.get("isError") is True
-        payload = _encode(request, outcome)
-        if session is not None:
-            self._writer.note(
-                session.session_id,
-                requests=1,
-                errors=int(failed),
-                bytes_in=exchange.size,
-                bytes_out=len(payload),
-            )
-        return payload
-
-    def _hear(self, exchange: _Exchange, session: Session | None, message: Notification | Response) -> None:
-        """Take a notification or an answer; both are 202 whatever comes of them."""
-        if isinstance(message, Response):  # an answer to a question that nobody asked changes nothing
-            return
-        if message.method == "notifications/cancelled":
-            if session is not None:
-                self._calls.cancel(session.session_id, (message.params or {}).get("requestId"))
-            return
-        if message.method == "notifications/initialized" and session is not None:
-            self._sessions.mark_initialized(session)
-        self._calls.spawn(self._notify(exchange, session, message), name="notification")
-
-    async def _notify(self, exchange: _Exchange, session: Session | None, message: Notification) -> None:
-        serving(session, exchange.owner)
-        if session is None:
-            await self._kernel.hear_alone(self._revision(exchange, session), message, exchange.http)
-        else:
-            await self._kernel.hear(session, message, exchange.http)
-
-    def _revision(self, exchange: _Exchange, session: Session | None) -> str:
-        """The row decides; without a session the header, else the oldest revision with this transport."""
-        return session.revision if session is not None else exchange.headers.revision or revisions.ASSUMED
 
     def _refuse(self, headers: ProtocolHeaders, refused: Refused) -> web.Response:
         self.refused += 1
@@ -296,31 +248,16 @@ class Endpoint:
             response.force_close()  # the rest of the body is still on its way
         return response
 
-    def _stopping(self) -> Refused | None:
-        if not self.draining:
-            return None
-        text = "The server is stopping; try again in a moment, the session stays."
-        return Refused(503, Error(internal_error().code, text), "draining", retry_after=1)
 
-    async def drain(self, seconds: float) -> tuple[int, int]:
-        """Take nothing new, and let what runs finish for so long; how many did, and were cut."""
-        self.draining = True
-        return await self._calls.drain(seconds)
-
-
-def _encode(request: Request, outcome: dict[str, Any] | Error) -> bytes:
-    if isinstance(outcome, Error):
-        return encode(error_of(request.id, outcome))
-    return encode(result_of(request.id, outcome))
+def _finishes(decision: Decision) -> bool:
+    """Whether a request helps running calls to an end: taken even while the server stops."""
+    return isinstance(decision, Refused | End) or (
+        isinstance(decision, Single) and not isinstance(decision.message, Request)
+    )
 
 
 def _json(body: bytes, headers: dict[str, str] | None = None, status: int = 200) -> web.Response:
     return web.Response(body=body, status=status, headers={**_JSON, **headers} if headers else _JSON)
-
-
-def no_session_for(request: Request) -> Refused:
-    """The 404 that answers a call whose session ended while it ran."""
-    return replace(no_session(), id=request.id)
 
 
 def _duplicate(request: Request) -> Refused:

@@ -13,16 +13,18 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import anyio
 from mcp.server import Server
 from mcp.server.connection import Connection
+from mcp.server.models import InitializationOptions
 from mcp.server.runner import ServerRunner
-from mcp.shared.dispatcher import CallOptions, OnNotify, OnRequest
+from mcp.shared.dispatcher import CallOptions, OnNotify, OnRequest, ProgressFnT
 from mcp.shared.exceptions import NoBackChannelError
 from mcp.shared.jsonrpc_dispatcher import handler_exception_to_error_data, progress_token_from_params
 from mcp.shared.message import ServerMessageMetadata
@@ -44,64 +46,109 @@ class Channel(Protocol):
     def can_ask(self) -> bool:
         """Whether a question can reach the client now."""
 
+    @property
+    def can_close(self) -> bool:
+        """Whether the client comes back when its connection is closed."""
+
     async def notify(self, method: str, params: Mapping[str, Any] | None) -> None:
         """Tell the client something that belongs to this request."""
 
     async def ask(
-        self, method: str, params: Mapping[str, Any] | None, timeout: float | None
+        self,
+        method: str,
+        params: Mapping[str, Any] | None,
+        timeout: float | None = None,
+        on_progress: ProgressFnT | None = None,
     ) -> dict[str, Any]:
         """Ask the client something and wait for its answer, `timeout` seconds at most."""
 
+    async def close_stream(self) -> None:
+        """Close the client's connection; it comes back for the rest."""
 
-class Closed:
-    """The channel of an answer in plain JSON: notifications have no wire, questions are refused."""
 
-    can_ask = False
+class Outside(Protocol):
+    """Where words go that belong to a session and to no request of it."""
 
     async def notify(self, method: str, params: Mapping[str, Any] | None) -> None:
-        """Drop it: progress and logs of a JSON answer cannot be sent (2025-11-25 transports, item 6)."""
+        """Tell the client something."""
 
     async def ask(
-        self, method: str, params: Mapping[str, Any] | None, timeout: float | None
+        self, method: str, params: Mapping[str, Any] | None, timeout: float | None = None
+    ) -> dict[str, Any]:
+        """Ask the client something."""
+
+    async def close_stream(self) -> None:
+        """Close the connection on which the client listens."""
+
+
+class Closed:
+    """The channel of what cannot be answered on: notifications have no wire, questions are refused."""
+
+    can_ask = False
+    can_close = False
+
+    async def notify(self, method: str, params: Mapping[str, Any] | None) -> None:
+        """Drop it."""
+
+    async def ask(
+        self,
+        method: str,
+        params: Mapping[str, Any] | None,
+        timeout: float | None = None,
+        on_progress: ProgressFnT | None = None,
     ) -> dict[str, Any]:
         """Refuse it, in the SDK's own words."""
         raise NoBackChannelError(method)
 
-    async def send_raw_request(
-        self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None
-    ) -> dict[str, Any]:
-        """The SDK's `Outbound` face of `ask`."""
-        raise NoBackChannelError(method)
+    async def close_stream(self) -> None:
+        """There is none."""
 
 
 CLOSED = Closed()
 
+_asking: ContextVar[Channel] = ContextVar("archon_transport_channel", default=CLOSED)
+"""The channel of the request that this task serves."""
 
-class _Unsent(Closed):
-    """A connection's own outbound while no standalone stream exists."""
 
-    async def notify(  # the SDK's Outbound passes options where a Channel has none
+class _Outbound:
+    """A connection's own outbound. A question that a handler asks here belongs to its request."""
+
+    __slots__ = ("_outside",)
+
+    def __init__(self, outside: Outside) -> None:
+        self._outside = outside
+
+    async def send_raw_request(
+        self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None
+    ) -> dict[str, Any]:
+        """Ask on the stream of the request that is served, else outside of all of them."""
+        timeout, channel = (opts or {}).get("timeout"), _asking.get()
+        if channel.can_ask:
+            return await channel.ask(method, params, timeout, (opts or {}).get("on_progress"))
+        return await self._outside.ask(method, params, timeout)
+
+    async def notify(
         self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None
     ) -> None:
-        """Drop it: the client has no stream open to hear it on."""
-
-
-_UNSENT = _Unsent()
+        """Tell the client on its standing stream."""
+        await self._outside.notify(method, params)
 
 
 class CallContext:
     """The SDK's `DispatchContext` of one message: what a handler can reach of its request."""
 
-    __slots__ = ("_cancel", "_channel", "_http", "_token", "request_id")
+    __slots__ = ("_cancel", "_channel", "_http", "_outside", "_token", "request_id")
 
     def __init__(
         self,
         channel: Channel,
+        outside: Outside,
         http: Any,
         request_id: RequestId | None = None,
         params: Mapping[str, Any] | None = None,
     ) -> None:
         self._channel = channel
+        self._outside = outside
         self._http = http
         self._cancel: anyio.Event | None = None
         self._token = progress_token_from_params(params)
@@ -121,8 +168,15 @@ class CallContext:
 
     @property
     def message_metadata(self) -> ServerMessageMetadata:
-        """Carries the aiohttp request to handlers, as `ctx.request`."""
-        return ServerMessageMetadata(request_context=self._http, can_send_request=self._channel.can_ask)
+        """Carries the aiohttp request to handlers, as `ctx.request`, and the closing of its streams."""
+        if not self._channel.can_close:
+            return ServerMessageMetadata(request_context=self._http, can_send_request=self._channel.can_ask)
+        return ServerMessageMetadata(
+            request_context=self._http,
+            can_send_request=True,
+            close_sse_stream=self._channel.close_stream,
+            close_standalone_sse_stream=self._outside.close_stream,
+        )
 
     @property
     def cancel_requested(self) -> anyio.Event:
@@ -135,7 +189,8 @@ class CallContext:
         self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None
     ) -> dict[str, Any]:
         """Ask the client on this request's own stream."""
-        return await self._channel.ask(method, params, (opts or {}).get("timeout"))
+        options = opts or {}
+        return await self._channel.ask(method, params, options.get("timeout"), options.get("on_progress"))
 
     async def notify(
         self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None
@@ -168,20 +223,29 @@ class Handshake:
 class _Peer:
     """One client's `Connection` with the runner's two entries, the runner's cycle cut."""
 
-    __slots__ = ("connection", "on_notify", "on_request")
+    __slots__ = ("connection", "on_notify", "on_request", "outside")
 
-    def __init__(self, runner: ServerRunner[Any]) -> None:
+    def __init__(self, runner: ServerRunner[Any], outside: Outside) -> None:
         self.connection = runner.connection
+        self.outside = outside
         self.on_request: OnRequest = runner.on_request
         self.on_notify: OnNotify = runner.on_notify
         del runner.on_request, runner.on_notify
 
 
 class Kernel:
-    """Runs requests through an SDK `Server`, one rebuilt connection per session."""
+    """Runs requests through an SDK `Server`, one rebuilt connection per session.
 
-    def __init__(self, server: Server[Any], *, hot: int = 512) -> None:
+    `outside(session_id)` is the session's own channel; `options` what `initialize` answers with, the
+    server's own by default.
+    """
+
+    def __init__(
+        self, server: Server[Any], *, options: InitializationOptions | None = None, hot: int = 512
+    ) -> None:
         self._server = server
+        self._options = options
+        self.outside: Callable[[str], Outside] = lambda session_id: CLOSED
         self._hot = hot
         self._state: Any = None
         self._peers: OrderedDict[str, _Peer] = OrderedDict()
@@ -195,8 +259,8 @@ class Kernel:
 
     async def initialize(self, request: Request, http: Any) -> Handshake | Error:
         """Negotiate (2025-11-25 lifecycle, Version Negotiation). Nothing is kept here either way."""
-        connection = Connection.for_loop(_UNSENT)
-        answer = await self._run(self._peer(connection), request, CLOSED, http)
+        connection = Connection.for_loop(_Outbound(CLOSED))
+        answer = await self._run(self._peer(connection, CLOSED), request, CLOSED, http)
         params = connection.client_params
         if isinstance(answer, Error):
             return answer
@@ -218,9 +282,7 @@ class Kernel:
 
     async def hear(self, session: Session, notification: Notification, http: Any) -> None:
         """A session's notification; what its handler raises is logged, never answered."""
-        await self._wake(session).on_notify(
-            CallContext(CLOSED, http), notification.method, notification.params
-        )
+        await self._tell(self._wake(session), notification, http)
 
     async def answer_alone(
         self, revision: str, request: Request, channel: Channel, http: Any
@@ -230,17 +292,21 @@ class Kernel:
 
     async def hear_alone(self, revision: str, notification: Notification, http: Any) -> None:
         """A notification that came without a session."""
-        peer = self._alone(revision)
-        await peer.on_notify(CallContext(CLOSED, http), notification.method, notification.params)
+        await self._tell(self._alone(revision), notification, http)
 
     def forget(self, session_id: str) -> None:
         """Drop a session's connection; it is rebuilt from the row when it is needed again."""
         self._peers.pop(session_id, None)
 
+    async def _tell(self, peer: _Peer, notification: Notification, http: Any) -> None:
+        context = CallContext(CLOSED, peer.outside, http)
+        await peer.on_notify(context, notification.method, notification.params)
+
     async def _run(
         self, peer: _Peer, request: Request, channel: Channel, http: Any
     ) -> dict[str, Any] | Error:
-        context = CallContext(channel, http, request.id, request.params)
+        context = CallContext(channel, peer.outside, http, request.id, request.params)
+        _asking.set(channel)
         try:
             return await peer.on_request(context, request.method, request.params)
         except Exception as exception:
@@ -255,8 +321,9 @@ class Kernel:
         if peer is not None:
             self._peers.move_to_end(session.session_id)
             return peer
+        outside = self.outside(session.session_id)
         connection = Connection(
-            _UNSENT,
+            _Outbound(outside),
             protocol_version=session.revision,
             session_id=session.session_id,
             client_params=InitializeRequestParams.model_validate_json(
@@ -265,17 +332,19 @@ class Kernel:
         )
         if session.initialized:
             connection.initialized.set()
-        peer = self._peers[session.session_id] = self._peer(connection)
+        peer = self._peers[session.session_id] = self._peer(connection, outside)
         if len(self._peers) > self._hot:
             self._peers.popitem(last=False)
         return peer
 
     def _alone(self, revision: str) -> _Peer:
         connection = Connection(
-            _UNSENT, protocol_version=revision if revisions.is_served(revision) else revisions.ASSUMED
+            _Outbound(CLOSED),
+            protocol_version=revision if revisions.is_served(revision) else revisions.ASSUMED,
         )
         connection.initialized.set()
-        return self._peer(connection)
+        return self._peer(connection, CLOSED)
 
-    def _peer(self, connection: Connection) -> _Peer:
-        return _Peer(ServerRunner(self._server, connection, self._state))
+    def _peer(self, connection: Connection, outside: Outside) -> _Peer:
+        runner = ServerRunner(self._server, connection, self._state, init_options=self._options)
+        return _Peer(runner, outside)

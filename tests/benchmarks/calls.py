@@ -22,8 +22,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import uvloop
 
@@ -94,11 +95,10 @@ def pin(pid: int, core: int) -> None:
         os.sched_setaffinity(pid, {core})
 
 
-def measure(server: ServerProcess, seconds: float) -> dict[str, float]:
+def measure(server: ServerProcess, seconds: float, tool: str = "echo") -> dict[str, float]:
     """Requests a second, processor time per request, and the median and 99th percentile latency."""
-    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call"}
-    body["params"] = {"name": "echo", "arguments": {"text": "hello"}}  # type: ignore[assignment]
-    data = json.dumps(body).encode()
+    params = {"name": tool, "arguments": {"text": "hello"}, "_meta": {"progressToken": 1}}
+    data = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}).encode()
     requests = [post(server.port, "/mcp", data, server.handshake()) for _ in range(CONNECTIONS)]
 
     async def run() -> tuple[Tally, float]:
@@ -134,38 +134,47 @@ def main() -> None:
 
 
 async def _compare(options: argparse.Namespace, directory: Path) -> None:
-    from archon_transport.store.embedded import EmbeddedPostgres
-
-    embedded = None
-    dsn = options.dsn
-    if dsn is None:
-        os.chmod(directory, 0o755)
-        embedded = EmbeddedPostgres(directory / "data")
-        await embedded.start()
-        dsn = embedded.dsn
-    rows: dict[str, list[dict[str, float]]] = {"ours": [], "sdk": [], "ours again": []}
-    for _ in range(options.rounds):
-        for name in rows:
-            server = ServerProcess(name.split()[0], dsn if name != "sdk" else None)
-            try:
-                rows[name].append(await asyncio.to_thread(measure, server, options.seconds))
-            finally:
-                server.stop()
-    if embedded is not None:
-        await embedded.stop()
-    report(rows)
-
-
-def report(rows: dict[str, list[dict[str, float]]]) -> dict[str, float]:
-    """Print medians and the ratio that counts; returns the medians of requests a second."""
-    medians: dict[str, Any] = {}
-    for name, results in rows.items():
-        medians[name] = {key: statistics.median(r[key] for r in results) for key in results[0]}
-        print(f"{name:12}" + "".join(f"{key} {value:10.1f}   " for key, value in medians[name].items()))
-    rates = {name: median["requests/s"] for name, median in medians.items()}
+    async with database(options.dsn, directory) as dsn:
+        kinds = {"ours": ("ours", dsn), "sdk": ("sdk", None), "ours again": ("ours", dsn)}
+        rates = await rounds(kinds, options.rounds, options.seconds, "echo")
     print(f"ours / sdk        {rates['ours'] / rates['sdk']:.2f} (at least 2.5)")
     print(f"ours / ours again {rates['ours'] / rates['ours again']:.2f} (noise)")
-    return rates
+
+
+@asynccontextmanager
+async def database(dsn: str | None, directory: Path) -> AsyncIterator[str]:
+    """The named database, else an embedded one in `directory` for as long as this lasts."""
+    from archon_transport.store.embedded import EmbeddedPostgres
+
+    if dsn is not None:
+        yield dsn
+        return
+    directory.chmod(0o755)
+    embedded = EmbeddedPostgres(directory / "data")
+    await embedded.start()
+    try:
+        yield embedded.dsn
+    finally:
+        await embedded.stop()
+
+
+async def rounds(
+    kinds: dict[str, tuple[str, str | None]], count: int, seconds: float, tool: str
+) -> dict[str, float]:
+    """Measure every kind of server in each round, print medians, and return those of requests a second."""
+    rows: dict[str, list[dict[str, float]]] = {name: [] for name in kinds}
+    for _ in range(count):
+        for name, (kind, dsn) in kinds.items():
+            server = ServerProcess(kind, dsn)
+            try:
+                rows[name].append(await asyncio.to_thread(measure, server, seconds, tool))
+            finally:
+                server.stop()
+    medians: dict[str, dict[str, float]] = {}
+    for name, results in rows.items():
+        medians[name] = {key: statistics.median(r[key] for r in results) for key in results[0]}
+        print(f"{name:14}" + "".join(f"{key} {value:10.1f}   " for key, value in medians[name].items()))
+    return {name: median["requests/s"] for name, median in medians.items()}
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """A load generator for one keep-alive workload: raw asyncio protocols, no HTTP library in the way.
 
 Each connection sends the same request bytes again as soon as the response is complete, and fails the
-run on any status but 200. It understands `Content-Length` responses only.
+run on any status but 200 and on any JSON-RPC error. It understands bodies with a length and chunked ones.
 """
 
 from __future__ import annotations
@@ -40,10 +40,7 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._buffer += data
         head, found, body = self._buffer.partition(b"\r\n\r\n")
-        if not found:
-            return
-        length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
-        if len(body) < length:
+        if not found or not _is_complete(head.lower(), body):
             return
         now = time.perf_counter()
         if not head.startswith(b"HTTP/1.1 200") or b'"error"' in body:
@@ -61,6 +58,11 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.done.done():
             self.done.set_result(None)
+
+
+def _is_complete(head: bytes, body: bytes) -> bool:
+    length = head.partition(b"content-length:")[2].partition(b"\r\n")[0]
+    return len(body) >= int(length) if length else body.endswith(b"0\r\n\r\n")
 
 
 async def drive(

@@ -2,8 +2,9 @@
 
     python -m tests.benchmarks.servers KIND PORT [--dsn DSN]
 
-KIND is `ours` (this transport, guards on, the Postgres store when a DSN is given, else memory) or
-`sdk` (the SDK's own `json_response` app on uvicorn with uvloop and httptools).
+KIND is `ours` (this transport, guards on, the Postgres store when a DSN is given, else memory), `sdk`
+(the SDK's own `json_response` app on uvicorn with uvloop and httptools), `sdk-sse` (the same with event
+streams) or `sdk-store` (and with an event store in memory).
 """
 
 from __future__ import annotations
@@ -15,20 +16,45 @@ from typing import Any
 import mcp_types as types
 import uvloop
 from mcp.server import Server
+from mcp.server.streamable_http import EventMessage, EventStore
+
+
+class _Events(EventStore):
+    """The least that an event store can do: remember, and replay what followed."""
+
+    def __init__(self) -> None:
+        self._events: dict[str, tuple[str, types.JSONRPCMessage | None]] = {}
+
+    async def store_event(self, stream_id: str, message: types.JSONRPCMessage | None) -> str:
+        event_id = str(len(self._events))
+        self._events[event_id] = (stream_id, message)
+        return event_id
+
+    async def replay_events_after(self, last_event_id: str, send_callback: Any) -> str | None:
+        stream_id = self._events[last_event_id][0]
+        for event_id, (stream, message) in self._events.items():
+            if stream == stream_id and int(event_id) > int(last_event_id) and message is not None:
+                await send_callback(EventMessage(message, event_id))
+        return stream_id
 
 
 async def _list_tools(ctx: Any, params: Any) -> types.ListToolsResult:
     schema = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
-    return types.ListToolsResult(tools=[types.Tool(name="echo", description="Echo.", input_schema=schema)])
+    names = ("echo", "progress")
+    tools = [types.Tool(name=name, description="Echo.", input_schema=schema) for name in names]
+    return types.ListToolsResult(tools=tools)
 
 
 async def _call_tool(ctx: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
+    if params.name == "progress":
+        for step in (1, 2, 3):
+            await ctx.session.report_progress(step, 3, "working")
     text = str((params.arguments or {})["text"])
     return types.CallToolResult(content=[types.TextContent(type="text", text=text)])
 
 
 def server() -> Server[Any]:
-    """A server with one trivial tool."""
+    """A server with two trivial tools, one of which reports progress three times."""
     return Server("bench", version="1", on_list_tools=_list_tools, on_call_tool=_call_tool)
 
 
@@ -55,24 +81,25 @@ async def ours(port: int, dsn: str | None, sleep_after: float) -> None:
         await asyncio.Event().wait()
 
 
-def sdk(port: int) -> None:
+def sdk(port: int, kind: str) -> None:
     """Serve with the SDK's own transport, as fast as it goes."""
     import uvicorn
 
-    app = server().streamable_http_app(json_response=True)
+    store = _Events() if kind == "sdk-store" else None
+    app = server().streamable_http_app(json_response=kind == "sdk", event_store=store)
     uvicorn.run(app, port=port, loop="uvloop", http="httptools", access_log=False, log_level="error")
 
 
 def main() -> None:
     """Run one server until it is killed."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("kind", choices=["ours", "sdk"])
+    parser.add_argument("kind", choices=["ours", "sdk", "sdk-sse", "sdk-store"])
     parser.add_argument("port", type=int)
     parser.add_argument("--dsn")
     parser.add_argument("--sleep-after", type=float, default=300.0)
     options = parser.parse_args()
-    if options.kind == "sdk":
-        sdk(options.port)
+    if options.kind != "ours":
+        sdk(options.port, options.kind)
     else:
         uvloop.run(ours(options.port, options.dsn, options.sleep_after))
 

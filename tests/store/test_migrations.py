@@ -105,6 +105,11 @@ async def test_only_the_sets_asked_for_are_applied(connection: Any):
     assert {row["tablename"] for row in tables} == {
         "archon_mcp_sessions",
         "archon_mcp_requests",
+        "archon_mcp_incarnations",
+        "archon_mcp_streams",
+        "archon_mcp_events",
+        "archon_mcp_questions",
+        "archon_mcp_subscriptions",
         "archon_transport_migrations",
     }
     assert await migrate(connection, SETS) == names(SETS[1:])

@@ -257,6 +257,7 @@ async def running(
 ) -> AsyncIterator[House]:
     """A house over a store, until it is left."""
     works = works or Works()
+    options.setdefault("stream_after", 30.0)  # what is held here is held by the test, not slow
     transport = assemble(works.server, store, node="house", **options)
     application = web.Application()
     transport.endpoint.attach(application, path)

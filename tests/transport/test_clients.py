@@ -5,7 +5,7 @@ from mcp.client import Client
 from mcp.shared.exceptions import MCPError
 
 from archon_transport.store.memory import MemoryStore
-from tests.transport.house import TOOLS, running
+from tests.transport.house import TOOLS, running, until
 
 MODES = pytest.mark.parametrize("mode", [{"mode": "legacy"}, {}], ids=["legacy", "default"])
 
@@ -61,13 +61,14 @@ async def test_a_client_does_not_notice_a_new_server(mode, require_session_id):
 
 
 @MODES
-async def test_a_session_is_served_after_it_slept(house, mode):
-    """A session that was put to sleep between two calls is not to be told from one that was not."""
+async def test_a_client_that_listens_is_awake(house, mode):
+    """An open stream is traffic: the session of a client that listens is not put to sleep."""
     async with Client(house.url, **mode) as client:
         await client.call_tool("echo", {})
+        await until(lambda: len(house.transport.viewers) == 1)
         sessions = house.transport.sessions
         sessions._clock = lambda: 10**9
         sessions.tick()
-        assert sessions.cached == 0
+        assert sessions.cached == 1
         assert (await client.call_tool("echo", {"value": "awake"})).content[0].text == "awake"
-        assert sessions.woken == 1
+        assert sessions.woken == 0

@@ -138,7 +138,7 @@ async def test_only_initialize_sends_an_id(house, session):
         await house.ask("ping"),
         await house.ask("ping", session="nonsense"),
         await house.note("notifications/initialized", session=session),
-        await house.send("GET", session=session),
+        await house.send("GET", session=session, Last_Event_ID="nonsense"),
         await house.send("PUT", session=session),
         await house.send("POST", b"{", session),
         await house.send("DELETE", session=session),

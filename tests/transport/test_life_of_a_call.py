@@ -157,7 +157,7 @@ async def test_while_draining_new_work_is_503(house, session):
     """A server that stops refuses new work and says when to come back; the session stays."""
     call = sent(house.call("slow", session))
     await house.works.began.wait()
-    draining = sent(house.transport.endpoint.drain(5))
+    draining = sent(house.transport.drain(5))
     await until(lambda: house.transport.endpoint.draining)
     for answer in (
         await house.ask("ping", session=session),
@@ -180,7 +180,7 @@ async def test_a_body_that_arrives_after_the_drain_begins_no_call(house, session
     assert (await house.ask("ping", session=session)).status == 200, (
         "the server has had time to read the rest"
     )
-    assert await house.transport.endpoint.drain(0.1) == (0, 0)
+    assert await house.transport.drain(0.1) == (0, 0)
     writer.write(sent_bytes[-1:])
     assert (await asyncio.wait_for(reader.readuntil(b"\r\n"), 5)).startswith(b"HTTP/1.1 503")
     writer.close()
@@ -191,7 +191,7 @@ async def test_what_does_not_finish_in_time_is_cut_off(house, session, tool):
     """After the drain time a call's exchange gets an error that says it may be repeated."""
     call = sent(house.call(tool, session, id=5))
     await house.works.began.wait()
-    assert await house.transport.endpoint.drain(0.05) == (0, 1)
+    assert await house.transport.drain(0.05) == (0, 1)
     answer = await asyncio.wait_for(call, 5)
     assert (answer.status, answer.body["id"], answer.error["code"]) == (200, 5, -32603)
     assert "repeated" in answer.error["message"]
@@ -323,9 +323,9 @@ async def test_one_member_is_cancelled_alone(house, batched):
     call = sent(house.post([tool_call(1, "slow"), tool_call(2, "echo", value="x")], batched))
     await house.works.began.wait()
     await house.note("notifications/cancelled", {"requestId": 1}, batched)
-    first, second = (await call).body
-    assert first["error"]["code"] == -32800
-    assert second["result"]["content"][0]["text"] == "x"
+    answers = {answer["id"]: answer for answer in (await call).body}
+    assert answers[1]["error"]["code"] == -32800
+    assert answers[2]["result"]["content"][0]["text"] == "x"
 
 
 async def test_a_batch_may_cancel_its_own_member(house, batched):

@@ -95,8 +95,9 @@ async def test_numbers_that_json_does_not_have_become_null(house, session):
 
 async def test_what_json_cannot_carry_is_dropped_or_refused(house, session):
     """In a JSON answer a handler's notifications are dropped and its questions fail."""
-    assert (await house.call("tell", session)).said == "told"
-    answer = await house.call("ask", session)
+    only = {"Accept": "application/json"}
+    assert (await house.ask("tools/call", {"name": "tell"}, session, **only)).said == "told"
+    answer = await house.ask("tools/call", {"name": "ask"}, session, **only)
     assert answer.status == 200
     assert "error" in answer.body
 
@@ -231,11 +232,10 @@ async def test_delete_ends_a_session(house, store, session):
     assert await store.count() == 0
 
 
-async def test_get_has_no_stream_here(house, session):
-    """A GET of a live session is 405 with the verbs that are."""
-    answer = await house.send("GET", session=session)
-    assert (answer.status, answer.headers["Allow"]) == (405, "POST, DELETE")
-    assert answer.error["code"] == -32600
+async def test_a_get_that_takes_no_stream_is_406(house, session):
+    """A GET is answered by an event stream or not at all."""
+    answer = await house.send("GET", session=session, Accept="application/json")
+    assert (answer.status, answer.error["code"]) == (406, -32600)
 
 
 @pytest.mark.parametrize("verb", ["PUT", "PATCH", "OPTIONS"])
@@ -344,7 +344,7 @@ async def test_no_error_and_no_log_tells_a_secret(house, session, caplog):
             await house.send("POST", b"{", session),
             await house.ask("ping", session=session, MCP_Protocol_Version="1900-01-01"),
             await house.ask("ping", session=session + "x"),
-            await house.send("GET", session=session),
+            await house.send("GET", session=session, Last_Event_ID="nonsense"),
             await house.send("DELETE", session=session),
             await house.ask("ping", session=session),
         ]

@@ -1,0 +1,163 @@
+"""Channels: where a handler's words to the client go, its call's own stream or the session's standing one.
+
+The kernel sees only the `Channel` and `Outbound` shapes; here they are tied to exchanges, questions and
+the store. A call that is over says nothing more, and a log message below the session's level goes nowhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mcp.shared.exceptions import NoBackChannelError
+
+from ..sessions import Owner, Session, SessionTable
+from ..sessions.streams import EventKind, Question, StreamStore
+from .calls import Call
+from .questions import Progress, Questions
+from .standing import notification, passes
+from .streams import PRESSURE, Log
+from .viewers import Viewers
+
+PING = "ping"
+
+
+class Wires:
+    """What every channel of a node needs, in one hand."""
+
+    def __init__(
+        self,
+        store: StreamStore,
+        sessions: SessionTable,
+        questions: Questions,
+        viewers: Viewers,
+        log: Log,
+        incarnation: Callable[[], str],
+    ) -> None:
+        self.store = store
+        self.sessions = sessions
+        self.questions = questions
+        self.viewers = viewers
+        self.log = log
+        self.incarnation = incarnation
+
+    def hushed(self, session_id: str, method: str, params: Mapping[str, Any] | None) -> bool:
+        """Whether a notification is a log message below the session's level."""
+        if method != "notifications/message":
+            return False
+        session = self.sessions.peek(session_id)
+        return session is not None and not passes(session.log_level, params)
+
+
+class CallChannel:
+    """The channel of one running call."""
+
+    __slots__ = ("_call", "_owner", "_session", "_wires")
+
+    def __init__(self, wires: Wires, call: Call, session: Session | None, owner: Owner | None) -> None:
+        self._wires = wires
+        self._call = call
+        self._session = session
+        self._owner = owner
+
+    @property
+    def can_ask(self) -> bool:
+        """Whether a question can reach the client, and its answer find back."""
+        return self._session is not None and not self._call.done and self._call.exchange.can_stream
+
+    @property
+    def can_close(self) -> bool:
+        """Whether the client comes back when its connection is closed (from 2025-11-25 on)."""
+        return self.can_ask and self._session is not None and self._session.revision >= "2025-11-25"
+
+    async def notify(self, method: str, params: Mapping[str, Any] | None) -> None:
+        """Say something on the call's stream; waits only where the log is far behind."""
+        if self._call.done:
+            return
+        if self._session is not None and self._wires.hushed(self._session.session_id, method, params):
+            return
+        self._call.exchange.emit("notification", notification(method, params))
+        stream = self._call.exchange.stream
+        if stream is not None and stream.pressure > PRESSURE:
+            await self._wires.log.flushed()
+
+    async def ask(
+        self,
+        method: str,
+        params: Mapping[str, Any] | None,
+        timeout: float | None = None,
+        on_progress: Progress | None = None,
+    ) -> dict[str, Any]:
+        """Ask the client on the call's stream (SEP-2260: never on another one)."""
+        if self._session is None or not self.can_ask:
+            raise NoBackChannelError(method)
+        asked: list[str] = []
+
+        async def say(kind: EventKind, data: bytes, question: Question | None) -> None:
+            if self._call.done:
+                return
+            self._call.exchange.emit(kind, data, question)
+            if question is not None:
+                asked.append(question.question_id)
+                self._call.asked.add(question.question_id)
+
+        try:
+            return await self._wires.questions.ask(
+                self._session, self._owner, say, method, params, timeout=timeout, on_progress=on_progress
+            )
+        finally:
+            self._call.asked.difference_update(asked)
+
+    async def close_stream(self) -> None:
+        """Close the client's connection, not the stream: it comes back for the rest."""
+        exchange = self._call.exchange
+        if not exchange.begin() or exchange.stream is None:
+            return
+        exchange.polled = True
+        self._wires.viewers.stop(exchange.stream.key, "poll")
+
+
+class Standing:
+    """A session's own channel, outside of any call: the SDK's `Outbound` of its connection."""
+
+    __slots__ = ("_session_id", "_wires")
+
+    def __init__(self, wires: Wires, session_id: str) -> None:
+        self._wires = wires
+        self._session_id = session_id
+
+    async def notify(self, method: str, params: Mapping[str, Any] | None) -> None:
+        """Append to the standing stream, where somebody listens or lately did."""
+        if self._wires.hushed(self._session_id, method, params):
+            return
+        updated = method == "notifications/resources/updated"
+        await self._wires.store.publish(
+            notification(method, params),
+            session_id=self._session_id,
+            uri=str((params or {}).get("uri")) if updated else None,
+            incarnation=self._wires.incarnation(),
+        )
+
+    async def ask(
+        self, method: str, params: Mapping[str, Any] | None, timeout: float | None = None
+    ) -> dict[str, Any]:
+        """Ask for a sign of life; nothing else may be asked outside of a call (SEP-2260)."""
+        session = self._wires.sessions.peek(self._session_id)
+        if method != PING or session is None:
+            raise NoBackChannelError(method)
+
+        async def say(kind: EventKind, data: bytes, question: Question | None) -> None:
+            taken = await self._wires.store.publish(
+                data,
+                session_id=self._session_id,
+                question=question,
+                incarnation=self._wires.incarnation(),
+            )
+            if question is not None and not taken:
+                raise NoBackChannelError(method)
+
+        return await self._wires.questions.ask(session, session.owner, say, method, params, timeout=timeout)
+
+    async def close_stream(self) -> None:
+        """Close the connection of whoever listens here; it comes back."""
+        self._wires.viewers.poll_standing(self._session_id)

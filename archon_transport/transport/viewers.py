@@ -1,0 +1,300 @@
+"""Viewers: HTTP responses that follow a stream, one loop for all of them.
+
+A viewer owns nothing. It has a place in a stream, takes what stands behind it and writes that; when it
+is gone (the client left, did not read for `STUCK` seconds, or came back on a newer connection) nothing
+is lost but the connection. One ticker looks after all of a node's viewers: keep-alive comments, and a
+look at the rows of streams that live elsewhere, should a wake-up have been lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Final, Literal
+
+from aiohttp import web
+
+from ..protocol.sse import KEEP_ALIVE, Cursor, frame, goodbye, priming
+from ..sessions import StoreUnavailable
+from ..sessions.streams import Event, Key, StreamStore
+from .streams import FIRST, Stream
+
+_log = logging.getLogger(__name__)
+
+ALIVE: Final = 15.0
+"""Seconds of silence after which a comment is sent."""
+
+STUCK: Final = 10.0
+"""Seconds that one write may take; a client that reads slower is dropped and may come back."""
+
+AT_ONCE: Final = 64 * 1024
+"""Bytes up to which a stream that is already complete is sent as one body: it fits every socket's buffer."""
+
+RETRY: Final = 1000
+"""Milliseconds that a client is asked to wait where the server closes the connection."""
+
+Why = Literal["superseded", "poll", "ended", "left", "away"]
+"""Why a response ended before its stream did: a newer viewer, the server's close, the session, the client."""
+
+_HEADERS = {
+    "Content-Type": "text/event-stream",
+    "Cache-Control": "no-cache, no-transform",
+    "X-Accel-Buffering": "no",
+}
+
+
+class Viewer:
+    """One HTTP response and its place in one stream; `local` is the stream where it is open here."""
+
+    __slots__ = (
+        "_clock",
+        "_ids",
+        "_primes",
+        "_response",
+        "_retry",
+        "_stop",
+        "_store",
+        "_waiter",
+        "_woken",
+        "_written",
+        "hinted",
+        "key",
+        "local",
+        "place",
+    )
+
+    def __init__(
+        self,
+        key: Key,
+        place: tuple[int, int],
+        *,
+        store: StreamStore,
+        local: Stream | None,
+        ids: bool,
+        primes: bool,
+        retry: int | None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.key = key
+        self.local = local
+        self.place = place
+        self._store = store
+        self._ids = ids
+        self._primes = primes
+        self._retry = retry
+        self._clock = clock
+        self._stop: Why | None = None
+        self.hinted = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._woken = False
+        self._written = clock()
+        self._response: web.StreamResponse = web.StreamResponse(headers=_HEADERS)
+
+    def __repr__(self) -> str:
+        return f"<Viewer {self.key[1][:13]} at {self.place} {self._stop or 'following'}>"
+
+    def wake(self) -> None:
+        """Look again: there may be more."""
+        self._woken = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def stop(self, why: Why) -> None:
+        """End the response; `poll` asks the client to come back, the other words do not."""
+        if self._stop is None:
+            self._stop = why
+            self.wake()
+
+    def tick(self) -> None:
+        """A silent one looks again, and then says that it lives."""
+        if self._clock() - self._written >= ALIVE:
+            self.wake()
+
+    async def run(self, http: web.Request, only: Event | None = None) -> web.StreamResponse:
+        """Write the stream until it ends, the client leaves, or somebody stops this viewer.
+
+        `only` is all there is where the stream itself is gone.
+        """
+        try:
+            await self._follow(http, only)
+        except (ConnectionError, TimeoutError):
+            self._stop = self._stop or "left"
+            if http.transport is not None:
+                http.transport.abort()
+        except StoreUnavailable:
+            if not self._response.prepared:
+                raise
+            self._stop = self._stop or "away"  # the log cannot be read: the client comes back for the rest
+        except RuntimeError:
+            if http.transport is not None:  # not aiohttp's word for a closed response
+                raise
+        return self._response
+
+    async def _follow(self, http: web.Request, only: Event | None) -> None:
+        events, last = ([only], True) if only is not None else await self._more()
+        while self.local is not None and not self.local.opened and self._stop in (None, "poll"):
+            await self._wait()
+            events, last = await self._more()
+        head = self._head()
+        if last and sum(len(event.data) for event in events) <= AT_ONCE:
+            body = head + b"".join(self._frame(event) for event in events)
+            self._response = web.Response(body=body, headers=_HEADERS)
+            return
+        await self._response.prepare(http)
+        while True:
+            await self._write(head + b"".join(self._frame(event) for event in events))
+            head = b""
+            if last or self._is_stopped():
+                break
+            self._woken = False
+            events, last = await self._more()
+            if not events and not last and not self._woken:
+                await self._wait()
+                if self._is_polled():  # what was said before the close goes out before it
+                    events, last = await self._more()
+                head = b"" if self._clock() - self._written < ALIVE else KEEP_ALIVE
+        if self._is_polled() and self._primes and not last:
+            await self._write(goodbye(RETRY if self._retry is None else self._retry))
+        await self._response.write_eof()
+
+    def _is_polled(self) -> bool:
+        return self._stop == "poll"
+
+    def _is_stopped(self) -> bool:
+        """Whether to leave; a client that has no id is not sent away, since it could not come back."""
+        if self._is_polled() and not self._has_ids:
+            self._stop = None
+        return self._stop is not None
+
+    def _head(self) -> bytes:
+        """The priming event, where the revision has it and the stream can be resumed."""
+        if not self._primes or not self._has_ids:
+            return b""
+        return priming(str(Cursor(self.key[1], *self.place)), self._retry)
+
+    @property
+    def _has_ids(self) -> bool:
+        return self._ids and (self.local is None or self.local.resumable)
+
+    def _frame(self, event: Event) -> bytes:
+        self.place = (event.epoch, event.n)
+        return frame(event.data, str(Cursor(self.key[1], event.epoch, event.n)) if self._has_ids else None)
+
+    async def _more(self) -> tuple[list[Event], bool]:
+        """What stands behind the place, and whether that is the end."""
+        if self.local is not None and self.place[0] == FIRST:
+            events = self.local.after(self.place[1])
+            if events is not None:
+                return events, self.local.is_last(events[-1].n if events else self.place[1])
+        return await self._store.read(self.key, self.place)
+
+    async def _wait(self) -> None:
+        if self._woken:
+            self._woken = False
+            return
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+            self._woken = False
+
+    async def _write(self, data: bytes) -> None:
+        if not data:
+            return
+        async with asyncio.timeout(STUCK):
+            await self._response.write(data)
+        self._written = self._clock()
+
+
+class Viewers:
+    """The viewers of this node, by the stream they follow; a newer one takes an older one's place."""
+
+    def __init__(self) -> None:
+        self._by_key: dict[Key, Viewer] = {}
+        self._by_session: dict[str, set[Viewer]] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+    def __repr__(self) -> str:
+        return f"<Viewers {len(self._by_key)}>"
+
+    def add(self, viewer: Viewer) -> None:
+        """Follow a stream; whoever followed it here is ended."""
+        self.stop(viewer.key, "superseded")
+        self._by_key[viewer.key] = viewer
+        self._by_session.setdefault(viewer.key[0], set()).add(viewer)
+        if viewer.local is not None:
+            viewer.local.on_change = viewer.wake
+
+    def drop(self, viewer: Viewer) -> bool:
+        """It has ended; False where a newer one has its place."""
+        watching = self._by_session.get(viewer.key[0], set())
+        watching.discard(viewer)
+        if not watching:
+            self._by_session.pop(viewer.key[0], None)
+        if self._by_key.get(viewer.key) is not viewer:
+            return False
+        del self._by_key[viewer.key]
+        return True
+
+    def wake(self, key: Key) -> None:
+        """A stream may have grown, or have a newer viewer elsewhere."""
+        viewer = self._by_key.get(key)
+        if viewer is not None:
+            viewer.hinted = True
+            viewer.wake()
+
+    def stop(self, key: Key, why: Why) -> None:
+        """End the viewer of one stream."""
+        viewer = self._by_key.get(key)
+        if viewer is not None:
+            viewer.stop(why)
+
+    def watches(self, session_id: str) -> bool:
+        """Whether a session has an open response here."""
+        return session_id in self._by_session
+
+    def end_session(self, session_id: str) -> None:
+        """The session ended. A call's own stream gets its error response first and ends by that."""
+        for viewer in self._by_session.get(session_id, set()):
+            if viewer.local is None:
+                viewer.stop("ended")
+
+    def poll_standing(self, session_id: str) -> None:
+        """Close the connection that listens to a session's standing stream."""
+        for viewer in self._by_session.get(session_id, set()):
+            if viewer.key[1].startswith("s"):
+                viewer.stop("poll")
+
+    def end_foreign(self) -> None:
+        """The server stops: who follows what does not run here comes back elsewhere."""
+        for viewer in self._by_key.values():
+            if viewer.local is None:
+                viewer.stop("poll")
+
+    def places(self) -> list[tuple[Key, int, int]]:
+        """Whose rows are worth a look, and where they stand: (stream, epoch, n).
+
+        The viewers of streams that do not run here, and those that were told something since the last look.
+        """
+        found = [v for v in self._by_key.values() if v.local is None or v.hinted]
+        for viewer in found:
+            viewer.hinted = False
+        return [(viewer.key, *viewer.place) for viewer in found]
+
+    def looked(self, key: Key, taken: bool) -> None:
+        """What the rows say: there is more, or another node's viewer is the newest."""
+        viewer = self._by_key.get(key)
+        if viewer is not None and taken:
+            viewer.stop("superseded")
+        elif viewer is not None:
+            viewer.wake()
+
+    def tick(self) -> None:
+        """Once a second: the silent ones say that they live."""
+        for viewer in self._by_key.values():
+            viewer.tick()
