@@ -42,13 +42,14 @@ class MigrationError(StoreError):
     """The tables cannot be brought to this version; nothing was changed."""
 
 
-LOST = (asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError, OSError)
+# InternalClientError is what asyncpg says of a connection whose end it has half read.
+_BROKEN = (asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError, asyncpg.InternalClientError)
+LOST = (*_BROKEN, OSError)
 """The connection broke: whether the statement was executed is unknown."""
 
 _AWAY = (
     *LOST,  # TimeoutError is an OSError
     asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
     asyncpg.InsufficientResourcesError,
     asyncpg.PostgresSystemError,
     asyncpg.TransactionRollbackError,
