@@ -18,15 +18,17 @@ from typing import Any, Protocol
 
 from aiohttp import web
 from mcp.server import Server
+from mcp.server.models import InitializationOptions
+from mcp.server.request_state import RequestStateBoundary
 
 from . import archon
 from .auth import TokenVerifier
+from .embedded import EmbeddedPostgres, EmbeddedPostgresError
 from .process import StartError
 from .sessions import Limits, SessionStore, SessionTable, StoreUnavailable, Writer
 from .sessions.streams import StreamStore
 from .settings import Settings, redact
 from .store import PostgresStore, StoreError
-from .store.embedded import EmbeddedPostgres, EmbeddedPostgresError
 from .transport import (
     STREAM_AFTER,
     Calls,
@@ -34,6 +36,7 @@ from .transport import (
     Endpoint,
     Guards,
     Kernel,
+    KeyRing,
     Listening,
     Patience,
     Questions,
@@ -107,6 +110,7 @@ class Transport:
         """Take nothing new; listeners come back elsewhere, calls may finish. How many did, and were cut."""
         self.endpoint.draining = True
         self.viewers.end_foreign()
+        self.kernel.end_listening()
         finished = await self.calls.drain(seconds)
         await self.streams.log.settled(LAST_COMMIT)
         return finished
@@ -135,6 +139,7 @@ def assemble(
     node: str,
     limits: Limits | None = None,
     guards: Guards | None = None,
+    options: InitializationOptions | None = None,
     token_verifier: TokenVerifier | None = None,
     require_session_id: bool = True,
     json_response: bool = False,
@@ -142,9 +147,13 @@ def assemble(
     stream_after: float = STREAM_AFTER,
     sweep_grace: float = 600.0,
 ) -> Transport:
-    """The transport around one server and one store, not yet running."""
+    """The transport around one server and one store, not yet running.
+
+    `options` is what `initialize` answers with, where the server's own are not right: which lists may
+    change, say.
+    """
     limits = limits or Limits()
-    kernel, calls, viewers, questions = Kernel(server), Calls(), Viewers(), Questions(store)
+    kernel, calls, viewers, questions = Kernel(server, options=options), Calls(), Viewers(), Questions(store)
     writer = Writer(store, node=node)
     sessions = SessionTable(
         store,
@@ -276,8 +285,14 @@ async def _open_app(settings: Settings, store: PostgresStore, database: str, cle
         max_sessions=settings.max_sessions,
         max_cached=settings.max_cached_sessions,
     )
+    ring = KeyRing(store)
+    await cleanup.enter_async_context(ring.running())
+    server = archon.build(
+        store.pool, started_at=time.monotonic(), session_timeout=settings.session_idle_timeout
+    )
+    server.middleware.append(RequestStateBoundary(ring.security, default_audience=server.name))
     transport = assemble(
-        archon.build(store.pool, started_at=time.monotonic(), session_timeout=settings.session_idle_timeout),
+        server,
         store,
         node=f"{socket.gethostname()}/{os.getpid()}",
         limits=limits,

@@ -17,7 +17,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from archon_transport.store.embedded.cluster import Cluster
+from archon_transport.embedded.cluster import Cluster
 
 
 def run(work: Coroutine[Any, Any, Any]) -> Any:
@@ -47,7 +47,7 @@ def postgres() -> Iterator[str]:
 def dsn(postgres: str) -> Iterator[str]:
     """The DSN of an empty database that only this test uses."""
     name = f"test_{uuid.uuid4().hex[:12]}"
-    run(_execute(postgres, f"CREATE DATABASE {name}"))
+    run(_execute(postgres, f"CREATE DATABASE {name} STRATEGY FILE_COPY"))  # twice as fast as the default
     yield postgres.replace("/postgres?", f"/{name}?")
     run(_execute(postgres, f"DROP DATABASE {name} WITH (FORCE)"))
 

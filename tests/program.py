@@ -29,7 +29,7 @@ from typing import Any, Self, TypeVar
 
 import asyncpg
 
-from archon_transport.store.embedded.layout import Layout
+from archon_transport.embedded.layout import Layout
 from tests.process.served import ROOT, clean_environment
 
 _T = TypeVar("_T")

@@ -18,7 +18,7 @@ LAYERS = (
     {"__main__"},
     {"cli"},
     {"app"},
-    {"transport", "archon", "web", "store", "upkeep"},
+    {"transport", "archon", "web", "store", "embedded", "upkeep"},
     {"sessions", "knowledge", "auth"},
     {"protocol"},
 )
@@ -36,7 +36,7 @@ ONLY_IN = {
     "mcp.server.runner": {"transport.kernel"},
     "mcp.server.connection": {"transport.kernel"},
     "mcp.shared.dispatcher": {"transport.kernel"},
-    "asyncpg": {"store", "archon", "knowledge"},
+    "asyncpg": {"store", "embedded", "archon", "knowledge"},
     "aiohttp.web": {"transport", "web", "app", "process"},
 }
 """Names that only some rooms or modules may import."""

@@ -20,11 +20,13 @@ import aiohttp
 import asyncpg
 import pytest
 
-from archon_transport.store.embedded.cluster import Cluster
+from archon_transport.embedded.cluster import Cluster
 from tests.conftest import run
 from tests.history.checker import Log
 from tests.history.client import LOST, Call, Client, Connection
 from tests.history.process import ServerProcess, until
+
+pytestmark = pytest.mark.long
 
 REPAIRED_WITHIN = 5.0
 """Seconds after the restart within which a lost call has its answer."""

@@ -152,12 +152,14 @@ def test_the_record_does_not_show_its_database():
     assert SECRET not in str(caught.value)
 
 
+@pytest.mark.spec("S-04")
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "::1", "localhost", "LOCALHOST."])
 def test_a_loopback_address_needs_nothing_more(host):
     """What only this machine can reach is not exposed."""
     assert load({"host": host}, {}).exposure() is None
 
 
+@pytest.mark.spec("S-04")
 @pytest.mark.parametrize(
     "host", ["0.0.0.0", "::", "192.0.2.7", "archon.example.com", "localhost.example.com"]
 )

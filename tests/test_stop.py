@@ -19,6 +19,8 @@ from tests.history.checker import Log
 from tests.history.client import Call, Client, Connection
 from tests.history.process import ServerProcess, until
 
+pytestmark = pytest.mark.long
+
 LISTENERS = 1000
 IN_TIME, TOO_LONG = 25, 25
 DRAIN = 4.0

@@ -172,6 +172,7 @@ def test_kill_9_of_the_server(start: Start) -> None:
     assert lives(program, caller)
 
 
+@pytest.mark.long
 def test_kill_9_of_postgres(start: Start) -> None:
     """A session in memory answers 200 all the while that a killed Postgres comes back."""
     program = start(*SWEEPING)
@@ -182,6 +183,7 @@ def test_kill_9_of_postgres(start: Start) -> None:
     assert lives(program, caller)
 
 
+@pytest.mark.long
 def test_kill_9_of_postgres_under_a_session_that_sleeps(start: Start) -> None:
     """A session that is only a row is told to come again (503, never 404) until Postgres is back."""
     program = start(*SWEEPING)
@@ -193,6 +195,7 @@ def test_kill_9_of_postgres_under_a_session_that_sleeps(start: Start) -> None:
     assert lives(program, caller)
 
 
+@pytest.mark.long
 def test_kill_9_of_both(start: Start) -> None:
     """After kill -9 of Postgres and of the server, in this order, a restart recovers the session."""
     program = start(*SWEEPING)
@@ -204,6 +207,7 @@ def test_kill_9_of_both(start: Start) -> None:
     assert lives(program, caller)
 
 
+@pytest.mark.long
 def test_a_session_in_memory_is_not_read_again(start: Start) -> None:
     """The counterpart of passivation: the row of a session that is awake is not looked at."""
     program = start(*SWEEPING)
@@ -213,6 +217,7 @@ def test_a_session_in_memory_is_not_read_again(start: Start) -> None:
     assert caller.call("session_info").tool["session"]["client_name"] == CLIENT[0]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("restarted", [False, True], ids=["in memory", "after a restart"])
 def test_days_asleep(start: Start, restarted: bool) -> None:
     """After 3 and 29 days asleep a session answers 200; after 31 and the sweep's grace 404, reason idle."""
@@ -233,6 +238,7 @@ def test_days_asleep(start: Start, restarted: bool) -> None:
     assert row["ended_reason"] == "idle"
 
 
+@pytest.mark.long
 def test_back_within_the_grace(start: Start) -> None:
     """Who comes back after 31 days, but within the grace that follows a start, keeps the session."""
     program = start(*SWEEPING)
@@ -264,6 +270,7 @@ def test_delete(start: Start) -> None:
     assert lives(program, other)
 
 
+@pytest.mark.long
 def test_takeover(start: Start) -> None:
     """A second process serves the same session, and takes Postgres over when the first is killed -9."""
     first = start(*SWEEPING)
@@ -299,6 +306,7 @@ def test_passivation(start: Start) -> None:
     assert lives(program, caller)
 
 
+@pytest.mark.long
 def test_sigterm_lets_a_slow_call_finish(start: Start) -> None:
     """A call that ends within the drain is answered, new work is told to come back, and the exit is clean."""
     program = start("--drain", "20")
@@ -319,6 +327,7 @@ def test_sigterm_lets_a_slow_call_finish(start: Start) -> None:
     assert closing_numbers(printed) == {"calls served": 2, "cut off": 0, "sessions opened": 2}
 
 
+@pytest.mark.long
 def test_sigterm_cuts_off_a_call_that_takes_longer_than_the_drain(start: Start) -> None:
     """What does not end in time gets an error that says so; the exit is clean and the session stays."""
     program = start("--drain", "0.5")
@@ -368,6 +377,7 @@ def turn(file: Path, days: int) -> None:
     new.rename(file)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("restarted", [False, True], ids=["while it runs", "before a restart"])
 def test_the_clock_jumps(start: Start, clock: tuple[Path, dict[str, str]], restarted: bool) -> None:
     """When every clock jumps by 40 days nobody is ended within the grace, and who called in it stays."""

@@ -1,13 +1,13 @@
 """Who asks: a bearer token, verified, becomes a principal.
 
 The verifier is whatever has the SDK's `TokenVerifier` shape. A principal's owner triple is what a
-session is bound to; the token itself goes no further than this module.
+session is bound to; its token goes on to the SDK, whose sealed states bind to it, and into no text.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from mcp.server.auth.provider import AccessToken, principal_components
@@ -26,6 +26,7 @@ class Principal:
 
     owner: tuple[str | None, str | None, str | None]
     scopes: frozenset[str]
+    access: AccessToken | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,4 +53,4 @@ async def verify(verifier: TokenVerifier | None, authorization: str | None) -> P
     if access is None or (access.expires_at is not None and access.expires_at < time.time()):
         return Challenge("invalid_token", "The token is not valid here or has expired; get a new one.")
     client_id, issuer, subject = principal_components(access)
-    return Principal((issuer, subject, client_id), frozenset(access.scopes))
+    return Principal((issuer, subject, client_id), frozenset(access.scopes), access)

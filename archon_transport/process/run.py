@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from .listen import Listener, refusal
 from .notify import heartbeat, heartbeat_interval, notify
@@ -93,7 +94,11 @@ async def serve(
         if program is None:
             return Stopped("stopped before it had started", clean=True)
         runner = web.AppRunner(
-            program.web, access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN_TIMEOUT
+            program.web,
+            access_log=None,
+            handle_signals=False,
+            shutdown_timeout=SHUTDOWN_TIMEOUT,
+            logger=_server_log(),
         )
         try:
             await _listen(runner, listener)
@@ -105,6 +110,20 @@ async def serve(
         finally:
             stopped = await _closed(runner, program)
     return stopped
+
+
+def _server_log() -> logging.Logger:
+    """aiohttp's own log, without a traceback for each request that its parser refuses."""
+
+    def calm(record: logging.LogRecord) -> bool:
+        if record.exc_info and isinstance(record.exc_info[1], HttpProcessingError):
+            record.msg, record.args, record.exc_info = "a request could not be read as HTTP", (), None
+            record.levelno, record.levelname = logging.INFO, "INFO"
+        return True
+
+    log = logging.getLogger("aiohttp.server")
+    log.addFilter(calm)
+    return log
 
 
 class _Signals:

@@ -6,6 +6,7 @@ the first value, a server that takes the last) would serve two different request
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,12 +25,16 @@ _FIELDS: Final = {
     "authorization": "authorization",
     "accept": "accept",
 }
+_PLAIN: Final = re.compile(r"[\t\x20-\x7e]*")
 _LISTS: Final = frozenset({"accept"})
 
 
 @dataclass(slots=True)
 class ProtocolHeaders:
-    """One request's protocol headers; None where absent, `duplicate` names one that stands twice."""
+    """One request's protocol headers; None where absent.
+
+    `duplicate` names one that stands twice, `spoiled` one with characters that a field may not have.
+    """
 
     session_id: str | None = None
     revision: str | None = None
@@ -40,13 +45,17 @@ class ProtocolHeaders:
     authorization: str | None = None
     accept: str | None = None
     duplicate: str | None = None
+    spoiled: str | None = None
 
     @classmethod
     def read(cls, pairs: Iterable[tuple[str, str]]) -> ProtocolHeaders:
         """Pick the protocol's headers out of raw (name, value) lines."""
         headers = cls()
         for name, value in pairs:
-            field = _FIELDS.get(name.lower())
+            lowered = name.lower()
+            if lowered.startswith("mcp-") and not _PLAIN.fullmatch(value):
+                headers.spoiled = name
+            field = _FIELDS.get(lowered)
             if field is None:
                 continue
             standing = getattr(headers, field)

@@ -7,14 +7,11 @@ asked afterwards with `refuse_batch`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from mcp_types import HEADER_MISMATCH, PROTOCOL_VERSION_META_KEY, UNSUPPORTED_PROTOCOL_VERSION
-from mcp_types.version import MODERN_PROTOCOL_VERSIONS
-
 from . import revisions
-from .headers import PROTOCOL_VERSION, ProtocolHeaders
+from .headers import ProtocolHeaders
 from .messages import (
     MAX_BATCH,
     BodyError,
@@ -22,29 +19,19 @@ from .messages import (
     Invalid,
     Message,
     Notification,
+    Refused,
     Request,
     RequestId,
     Response,
+    bad_request,
     invalid_request,
     read_json,
     read_message,
 )
+from .modern import Dropped, Modern, claims_modern, decide_modern, is_modern_header, says_modern, unsupported
 
 STREAM: Final = "text/event-stream"
 JSON: Final = "application/json"
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """The request goes no further: a status, a JSON-RPC error, and the rule's name for the count."""
-
-    status: int
-    error: Error
-    rule: str
-    id: RequestId | None = None
-    allow: str | None = None
-    retry_after: int | None = None
-    challenge: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,28 +70,31 @@ class End:
     """A DELETE of the session."""
 
 
-Decision = Refused | Initialize | Single | Batch | Listen | End
+Decision = Refused | Initialize | Single | Batch | Listen | End | Modern | Dropped
 
 
 def decide(verb: str, headers: ProtocolHeaders, body: bytes) -> Decision:
-    """What one HTTP request asks for (2025-11-25 transports, Sending Messages and Listening)."""
-    if headers.duplicate is not None:
-        return bad_request(f"The header {headers.duplicate} stands twice; send it once.", "duplicate-header")
+    """What one HTTP request asks for, in either era; the body and the headers say which, together."""
     match verb:
         case "POST":
             return _decide_post(headers, body)
         case "GET":
-            return _decide_get(headers)
+            return _decide_bodiless(headers) or _decide_get(headers)
         case "DELETE":
-            return _refuse_revision(headers, None) or End()
+            return _decide_bodiless(headers) or End()
         case _:
             return not_allowed("This address takes POST, GET and DELETE.", "POST, GET, DELETE")
 
 
+def _decide_bodiless(headers: ProtocolHeaders) -> Refused | None:
+    if headers.duplicate is not None:
+        return _twice(headers.duplicate)
+    if is_modern_header(headers):
+        return not_allowed("In this revision everything is a POST.", "POST")
+    return _refuse_revision(headers, None)
+
+
 def _decide_get(headers: ProtocolHeaders) -> Decision:
-    refused = _refuse_revision(headers, None)
-    if refused is not None:
-        return refused
     if not headers.accepts(STREAM):
         return Refused(406, invalid_request(f"A GET answers {STREAM}; list it in Accept."), "accept")
     return Listen()
@@ -120,7 +110,7 @@ def _decide_post(headers: ProtocolHeaders, body: bytes) -> Decision:
     except BodyError as error:
         return Refused(400, Error(error.code, str(error)), "json")
     if isinstance(value, list):
-        return _refuse_revision(headers, None) or _decide_batch(value)
+        return _refuse_array(headers) or _decide_batch(value)
     message = read_message(value)
     if isinstance(message, Invalid):
         return bad_request(message.message, "message", message.id)
@@ -129,23 +119,28 @@ def _decide_post(headers: ProtocolHeaders, body: bytes) -> Decision:
 
 def _decide_message(headers: ProtocolHeaders, message: Message) -> Decision:
     request_id = message.id if isinstance(message, Request) else None
-    if isinstance(message, Request) and message.method == "initialize":
-        return _refuse_revision(headers, request_id) or Initialize(message)
-    claimed = _claimed_revision(message)
-    if claimed is not None and headers.revision in (None, claimed):
-        return _unsupported(claimed, request_id)
-    if claimed is not None:
-        text = f"{PROTOCOL_VERSION} and the revision in the body's _meta differ; send the same in both."
-        return Refused(400, Error(HEADER_MISMATCH, text), "revision-mismatch", request_id)
-    return _refuse_revision(headers, request_id) or Single(message)
+    begins = isinstance(message, Request) and message.method == "initialize"
+    modern = claims_modern(headers, message)
+    if modern and (not begins or (says_modern(message) and is_modern_header(headers))):
+        return decide_modern(headers, message)  # an initialize by mistake only where all of it is modern
+    if headers.duplicate is not None:
+        return replace(_twice(headers.duplicate), id=request_id)
+    refused = _refuse_revision(headers, request_id)
+    if refused is not None:
+        return refused
+    return Initialize(message) if begins and isinstance(message, Request) else Single(message)
 
 
-def _claimed_revision(message: Message) -> str | None:
-    """The modern revision that a message's own `_meta` names, if any."""
-    params = None if isinstance(message, Response) else message.params
-    meta = (params or {}).get("_meta")
-    claimed: Any = meta.get(PROTOCOL_VERSION_META_KEY) if isinstance(meta, dict) else None
-    return claimed if isinstance(claimed, str) and not revisions.is_served(claimed) else None
+def _refuse_array(headers: ProtocolHeaders) -> Refused | None:
+    if headers.duplicate is not None:
+        return _twice(headers.duplicate)
+    if is_modern_header(headers):
+        return refuse_batch(str(headers.revision))
+    return _refuse_revision(headers, None)
+
+
+def _twice(name: str) -> Refused:
+    return bad_request(f"The header {name} stands twice; send it once.", "duplicate-header")
 
 
 def _decide_batch(value: list[Any]) -> Decision:
@@ -177,25 +172,10 @@ def refuse_batch(revision: str) -> Refused | None:
 
 
 def _refuse_revision(headers: ProtocolHeaders, request_id: RequestId | None) -> Refused | None:
-    """A version header that names no revision of ours is answered 400, never guessed around."""
-    if headers.revision is None or revisions.is_served(headers.revision):
+    """A version header that names no handshake revision is answered 400, never guessed around."""
+    if headers.revision is None or revisions.is_handshake(headers.revision):
         return None
-    return _unsupported(headers.revision, request_id)
-
-
-def _unsupported(requested: str, request_id: RequestId | None) -> Refused:
-    served = ", ".join(revisions.SERVED)
-    shown = requested[:64].encode("ascii", "replace").decode("ascii")  # a header may hold any bytes
-    data = {"supported": list(revisions.SERVED), "requested": shown}
-    text = f"{PROTOCOL_VERSION} {shown} is not served here; use one of {served}."
-    if requested in MODERN_PROTOCOL_VERSIONS:
-        text = f"Revision {shown} is not served here; send initialize with one of {served}."
-    return Refused(400, Error(UNSUPPORTED_PROTOCOL_VERSION, text, data), "revision", request_id)
-
-
-def bad_request(message: str, rule: str, request_id: RequestId | None = None) -> Refused:
-    """400 with -32600: the request is at fault."""
-    return Refused(400, invalid_request(message), rule, request_id)
+    return unsupported(headers.revision, request_id)
 
 
 def not_allowed(message: str, allow: str) -> Refused:
@@ -220,9 +200,11 @@ def session_needed() -> Refused:
 __all__ = [
     "Batch",
     "Decision",
+    "Dropped",
     "End",
     "Initialize",
     "Listen",
+    "Modern",
     "Notification",
     "Refused",
     "Single",

@@ -69,6 +69,19 @@ class Error:
     data: Any = None
 
 
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The request goes no further: a status, a JSON-RPC error, and the rule's name for the count."""
+
+    status: int
+    error: Error
+    rule: str
+    id: RequestId | None = None
+    allow: str | None = None
+    retry_after: int | None = None
+    challenge: str | None = None
+
+
 class BodyError(ValueError):
     """The bytes are not a JSON text that one reads in one way only; the text says why."""
 
@@ -175,6 +188,11 @@ def encode(value: dict[str, Any] | Sequence[dict[str, Any]]) -> bytes:
 def invalid_request(message: str) -> Error:
     """The error of a message that is not a valid request."""
     return Error(INVALID_REQUEST, message)
+
+
+def bad_request(message: str, rule: str, request_id: RequestId | None = None) -> Refused:
+    """400 with -32600: the request is at fault."""
+    return Refused(400, invalid_request(message), rule, request_id)
 
 
 def internal_error() -> Error:

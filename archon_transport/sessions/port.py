@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from .record import EndReason, Owner, Session, Touch
+from .record import EndReason, Inferred, Owner, Session, Touch
 
 
 class SessionsError(Exception):
@@ -57,6 +57,12 @@ class SessionStore(Protocol):
 
     async def write(self, touches: Sequence[Touch], *, node: str) -> set[str]:
         """Add what sessions did to their rows, in id order; the ids of those that still live."""
+
+    async def infer(self, records: Sequence[tuple[Inferred, Touch]], *, node: str) -> None:
+        """Add what requests without a session did to their records; nothing is ever decided by these."""
+
+    async def close_inferred(self, idle: float, *, unless_after: datetime, at_most: int = 1000) -> int:
+        """Close records without a request for `idle` seconds, unless the clock is past `unless_after`."""
 
     async def clock(self) -> datetime:
         """The store's own time: the only clock that decides about idleness."""

@@ -23,6 +23,9 @@ Owner = tuple[str | None, str | None, str | None]
 EndReason = Literal["deleted", "idle", "operator", "full"]
 """Why a session ended: the client's DELETE, no traffic, somebody ended it, or the table was full."""
 
+InferredEra = Literal["modern", "none"]
+"""A request of the modern era, or one of the handshake's without its session."""
+
 SECRET_BITS = 128
 _WIRE = re.compile(r"([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})\.([\w-]{22})", re.ASCII)
 
@@ -49,9 +52,25 @@ class Session:
     log_level: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Inferred:
+    """Requests without a session that seem to go together: a row for the records, never served.
+
+    `told_apart` says that the client named its conversation: without that, two clients may share a row.
+    """
+
+    session_id: str
+    era: InferredEra
+    owner: Owner | None
+    revision: str
+    client_name: str
+    client_version: str
+    told_apart: bool
+
+
 @dataclass(slots=True)
 class Touch:
-    """What one session did since the writer last wrote: added to its row in one statement."""
+    """What one session or inferred record did since the writer last wrote: added to its row at once."""
 
     session_id: str
     requests: int = 0
@@ -59,6 +78,15 @@ class Touch:
     bytes_in: int = 0
     bytes_out: int = 0
     initialized: bool = False
+    inferred: Inferred | None = None
+
+    def add(self, more: Touch) -> None:
+        """Add what the same session did besides."""
+        self.requests += more.requests
+        self.errors += more.errors
+        self.bytes_in += more.bytes_in
+        self.bytes_out += more.bytes_out
+        self.initialized = self.initialized or more.initialized
 
 
 @dataclass(frozen=True, slots=True)

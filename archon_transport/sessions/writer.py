@@ -87,17 +87,17 @@ class Writer:
         initialized: bool = False,
     ) -> None:
         """Add to what one session did. A note of nothing is a touch: it was alive."""
-        touch = self._touches.get(session_id)
-        if touch is None:
-            if len(self._touches) >= self._bound:
-                self.lost += 1
-                return
-            touch = self._touches[session_id] = Touch(session_id)
-        touch.requests += requests
-        touch.errors += errors
-        touch.bytes_in += bytes_in
-        touch.bytes_out += bytes_out
-        touch.initialized = touch.initialized or initialized
+        self.add(Touch(session_id, requests, errors, bytes_in, bytes_out, initialized))
+
+    def add(self, touch: Touch) -> None:
+        """Add to what one session, or one inferred record, did."""
+        known = self._touches.get(touch.session_id)
+        if known is not None:
+            known.add(touch)
+        elif len(self._touches) >= self._bound:
+            self.lost += 1
+        else:
+            self._touches[touch.session_id] = touch
 
     async def flush(self) -> None:
         """Write everything that is noted by now; what the store does not take is kept for the next time."""
@@ -105,7 +105,11 @@ class Writer:
             ids = list(self._touches)[: self._batch]
             batch = [self._touches.pop(session_id) for session_id in ids]
             started = self._clock()
+            inferred = [(touch.inferred, touch) for touch in batch if touch.inferred is not None]
             try:
+                if inferred:
+                    await self._store.infer(inferred, node=self._node)
+                    batch = [touch for touch in batch if touch.inferred is None]  # only these may come again
                 alive = await self._store.write(batch, node=self._node)
             except StoreUnavailable:
                 self._put_back(batch)
@@ -113,18 +117,11 @@ class Writer:
             except BaseException:
                 self._put_back(batch)
                 raise
-            self.on_written(set(ids), alive, started)
+            self.on_written({touch.session_id for touch in batch}, alive, started)
 
     def _put_back(self, batch: list[Touch]) -> None:
         for touch in batch:
-            self.note(
-                touch.session_id,
-                requests=touch.requests,
-                errors=touch.errors,
-                bytes_in=touch.bytes_in,
-                bytes_out=touch.bytes_out,
-                initialized=touch.initialized,
-            )
+            self.add(touch)
 
     async def _run(self) -> None:
         while True:

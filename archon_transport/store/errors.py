@@ -91,17 +91,11 @@ def address(dsn: str) -> str:
 
 def explained(error: BaseException, where: str) -> StoreError:
     """The `StoreError` that says what to do about a failure to connect to `where`."""
-    if isinstance(error, StoreError):
-        return error
     if isinstance(error, asyncpg.InvalidCatalogNameError):
         return StoreMisconfiguredError(f"{where}: {error}. Create it (createdb), or name another one.")
-    if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError):
-        return StoreMisconfiguredError(f"{where}: {error}. Check user and password in the database URL.")
-    if isinstance(error, asyncpg.InsufficientPrivilegeError):
-        return StoreMisconfiguredError(
-            f"{where}: {error}. Grant the role CREATE on the schema, or run `archon-transport migrate` "
-            "once as its owner."
-        )
+    if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError | asyncpg.InsufficientPrivilegeError):
+        hint = "Check user and password in the database URL, and that the role may connect."
+        return StoreMisconfiguredError(f"{where}: {error}. {hint}")
     if isinstance(error, ValueError):
         # The text may quote a part of the URL, and that part may be of the password.
         return StoreMisconfiguredError(

@@ -6,6 +6,8 @@ commits: after the first he can open nothing more, and each repair moves one str
 
 from __future__ import annotations
 
+from dataclasses import astuple
+
 from ..sessions.streams import Incarnation, Key, Wakes
 from .hints import Hints
 from .pool import Database
@@ -64,8 +66,8 @@ WITH done AS (
     DELETE FROM archon_mcp_streams WHERE (session_id, stream_id) IN (
         SELECT session_id, stream_id FROM archon_mcp_streams
         WHERE COALESCE(closed_at, detached_at) < now() - make_interval(secs => $1)
-        ORDER BY COALESCE(closed_at, detached_at) LIMIT $2 FOR UPDATE SKIP LOCKED
-    ) RETURNING session_id, stream_id
+        ORDER BY COALESCE(closed_at, detached_at) LIMIT $2 FOR UPDATE SKIP LOCKED)
+    RETURNING session_id, stream_id
 ), events AS (
     DELETE FROM archon_mcp_events AS e USING done
     WHERE e.session_id = done.session_id AND e.stream_id = done.stream_id
@@ -93,9 +95,7 @@ class IncarnationRows:
 
     async def begin(self, incarnation: Incarnation, wakes: Wakes) -> None:
         """Make an incarnation known and listen for its wake-ups, no longer for an earlier one's."""
-        who = incarnation
-        values = (who.incarnation, who.node, who.boot_id, who.namespace, who.pid, who.started)
-        await self._database.fetch(_BEGIN, *values, repeat=True)
+        await self._database.fetch(_BEGIN, *astuple(incarnation), repeat=True)
         await self._hints.begin(incarnation.incarnation, wakes)
 
     async def beat(self, incarnation: str) -> bool:
@@ -105,7 +105,7 @@ class IncarnationRows:
     async def suspects(self, silent: float) -> list[tuple[Incarnation, bool]]:
         """The other incarnations not yet declared dead, and whether each was silent for so many seconds."""
         rows = await self._database.fetch(_SUSPECTS, silent, self._hints.me, repeat=True)
-        return [(Incarnation(*list(row)[:6]), row["silent"]) for row in rows]
+        return [(Incarnation(*who), silent) for *who, silent in rows]
 
     async def bury(self, incarnation: str) -> bool:
         """Declare an incarnation dead; False where somebody else has."""
@@ -114,7 +114,7 @@ class IncarnationRows:
     async def orphans(self, at_most: int) -> list[Key]:
         """Open call streams of the dead."""
         rows = await self._database.fetch(_ORPHANS, at_most, repeat=True)
-        return [(str(row["session_id"]), row["stream_id"]) for row in rows]
+        return [(str(session_id), stream_id) for session_id, stream_id in rows]
 
     async def repair(self, key: Key, data: bytes) -> bool:
         """End a dead one's stream with an error response under the next epoch; its questions fail."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from ..sessions.port import TableFull
 from ..sessions.record import EndReason, Owner, Session, Touch
+from .inferred import MemoryInferred
+from .keyring import MemoryKeys
 from .memory_streams import MemoryStreams
 from .rows import cleaned, key
 
@@ -16,19 +18,20 @@ from .rows import cleaned, key
 class _Row:
     session: Session
     last_activity: datetime
-    node: str
     requests: int = 0
     errors: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
 
 
-class MemoryStore(MemoryStreams):
+class MemoryStore(MemoryStreams, MemoryKeys, MemoryInferred):
     """Live sessions by id; an ended one is forgotten, nobody asks why it ended."""
 
     def __init__(self, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         super().__init__(clock)
         self._rows: dict[str, _Row] = {}
+        self._ring = []
+        self._inferred = {}
         self._on_end: list[Callable[[str], None]] = []
 
     def __repr__(self) -> str:
@@ -49,28 +52,24 @@ class MemoryStore(MemoryStreams):
         """Keep a new session; at `limit` room is made first, or `TableFull` raised."""
         if limit is not None and len(self._rows) >= limit and session.session_id not in self._rows:
             self._make_room(limit)
-        self._rows.setdefault(session.session_id, _Row(cleaned(session), self._clock(), node))
+        self._rows.setdefault(session.session_id, _Row(cleaned(session), self._clock()))
 
     def _make_room(self, limit: int) -> None:
         needed = len(self._rows) - limit + 1
-        chosen = list(self._longest_idle())[:needed]
+        chosen = self._longest_idle()[:needed]
         if len(chosen) < needed:
             raise TableFull(f"all {limit} sessions are in use and none has been idle for long enough")
         for session_id in chosen:
             self._drop(session_id)
 
-    def _longest_idle(self) -> Iterator[str]:
+    def _longest_idle(self) -> list[str]:
         """What may be ended for room, first what goes first."""
         now = self._clock()
         rows = sorted(self._rows.items(), key=lambda item: item[1].last_activity)
-        unused = [
-            name for name, row in rows if not row.requests and row.last_activity < now - timedelta(hours=1)
-        ]
-        yield from unused
-        skipped = set(unused)
-        for name, row in rows:
-            if name not in skipped and row.last_activity < now - timedelta(hours=24):
-                yield name
+        idle = [(name, now - row.last_activity, row.requests) for name, row in rows]
+        unused = [name for name, since, requests in idle if not requests and since > timedelta(hours=1)]
+        asleep = [name for name, since, _ in idle if since > timedelta(hours=24)]
+        return list(dict.fromkeys(unused + asleep))
 
     def _drop(self, session_id: str) -> bool:
         if self._rows.pop(session_id, None) is None:
@@ -85,7 +84,7 @@ class MemoryStore(MemoryStreams):
         row = self._rows.get(session_id)
         if row is None or digest not in (None, row.session.secret_digest):
             return None
-        row.last_activity, row.node = self._clock(), node
+        row.last_activity = self._clock()
         return row.session
 
     async def adopt(self, session_id: str, owner: Owner) -> Session | None:
@@ -115,7 +114,7 @@ class MemoryStore(MemoryStreams):
             row = self._rows.get(touch.session_id)
             if row is None:
                 continue
-            row.last_activity, row.node = self._clock(), node
+            row.last_activity = self._clock()
             row.requests += touch.requests
             row.errors += touch.errors
             row.bytes_in += touch.bytes_in

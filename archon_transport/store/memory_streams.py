@@ -59,9 +59,8 @@ class _Log:
         self.size = sum(len(event.data) for event in events)
 
     def found(self) -> Attached:
-        return Attached(
-            self.epoch, self.tail, self.closed_at is not None, self.incarnation, self.viewer_epoch
-        )
+        closed = self.closed_at is not None
+        return Attached(self.epoch, self.tail, closed, self.incarnation, self.viewer_epoch)
 
 
 @dataclass(slots=True)
@@ -252,21 +251,19 @@ class MemoryStreams:
         incarnation: str = "",
     ) -> int:
         """Append one notification to standing streams that are, or lately were, viewed; how many took it."""
-        taken = 0
-        if question is not None or len(data) <= EVENT_BYTES:
-            for key in self._chosen(session_id, uri):
-                log = self._logs[key]
-                kind: Literal["question", "notification"] = "notification" if question is None else "question"
-                log.add(Event(log.epoch, log.tail + 1, kind, data))
-                log.trim(STANDING_BYTES)
-                if question is not None:
-                    self._ask(key, question, incarnation)
-                self._wake(log.viewer, "stream", key)
-                taken += 1
+        kept_too = question is not None or len(data) <= EVENT_BYTES
+        chosen = self._chosen(session_id, uri) if kept_too else []
+        for key in chosen:
+            log = self._logs[key]
+            log.add(Event(log.epoch, log.tail + 1, "question" if question else "notification", data))
+            log.trim(STANDING_BYTES)
+            if question is not None:
+                self._ask(key, question, incarnation)
+            self._wake(log.viewer, "stream", key)
         if bus is not None:
             for listener in list(self._listeners.values()):
                 call(listener, bus)
-        return taken
+        return len(chosen)
 
     def _chosen(self, session_id: str | None, uri: str | None) -> list[Key]:
         since = self._clock() - timedelta(seconds=VIEWED_WITHIN)
@@ -306,9 +303,8 @@ class MemoryStreams:
 
     async def answers(self, keys: Sequence[Key]) -> dict[Key, tuple[bytes | None, bytes | None]]:
         """(answer, progress) of those questions that have either."""
-        found = {
-            key: (self._asked[key].answer, self._asked[key].progress) for key in keys if key in self._asked
-        }
+        asked = {key: self._asked[key] for key in keys if key in self._asked}
+        found = {key: (each.answer, each.progress) for key, each in asked.items()}
         return {key: both for key, both in found.items() if both != (None, None)}
 
     async def withdraw(self, key: Key) -> bool:

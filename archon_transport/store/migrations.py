@@ -11,15 +11,11 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from typing import TYPE_CHECKING
 
 import asyncpg
 
 from .errors import MigrationError
-from .pool import quoted
-
-if TYPE_CHECKING:
-    from .pool import Connection
+from .pool import Connection, quoted
 
 SETS = ("transport", "archon", "knowledge")
 """Sessions and what travels; Archon's projects and tasks; Archon's knowledge. In this order."""
@@ -28,19 +24,14 @@ PATIENCE = 600.0
 """Seconds for one file, and for another process that is migrating."""
 
 _LOCK = 0x617263686F6E  # "archon"; one migration at a time in a database, whatever the schema
+# Not "IF NOT EXISTS": that asks for the right to create also where the table is there.
 _EXISTS = """
-SELECT EXISTS (
-    SELECT FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
-    WHERE nspname = current_schema() AND relname = 'archon_transport_migrations'
-)"""
+SELECT EXISTS (SELECT FROM pg_tables
+    WHERE schemaname = current_schema() AND tablename = 'archon_transport_migrations')"""
 _TABLE = """
 CREATE TABLE archon_transport_migrations (
-    set_name TEXT NOT NULL,
-    number INTEGER NOT NULL,
-    name TEXT NOT NULL,
-    checksum TEXT NOT NULL,
-    applied_at TIMESTAMPTZ NOT NULL DEFAULT now(),
-    PRIMARY KEY (set_name, number)
+    set_name TEXT NOT NULL, number INTEGER NOT NULL, name TEXT NOT NULL, checksum TEXT NOT NULL,
+    applied_at TIMESTAMPTZ NOT NULL DEFAULT now(), PRIMARY KEY (set_name, number)
 )"""
 _APPLIED = "SELECT set_name, number, name, checksum FROM archon_transport_migrations WHERE set_name = ANY($1)"
 _NOTE = "INSERT INTO archon_transport_migrations (set_name, number, name, checksum) VALUES ($1, $2, $3, $4)"

@@ -11,17 +11,15 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import asyncpg
+from asyncpg.pool import PoolConnectionProxy
 
 from ..sessions.port import StoreUnavailable
 from .errors import LOST, StoreError, StoreUnsuitableError, address, explained, not_begun, translated
 
-if TYPE_CHECKING:
-    from asyncpg.pool import PoolConnectionProxy
-
-    Connection = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -44,14 +42,12 @@ class Database:
     """One Postgres, asked through a pool; `schema` comes first in every connection's search path."""
 
     def __init__(self, dsn: str, *, schema: str | None, pool_size: int, command_timeout: float) -> None:
-        settings = {"application_name": "archon-transport"}
-        if schema is not None:
-            settings["search_path"] = f"{quoted(schema)}, public"
+        path = {} if schema is None else {"search_path": f"{quoted(schema)}, public"}
         self._dsn = dsn
         self._options: dict[str, Any] = {
             "timeout": CONNECT_TIMEOUT,
             "command_timeout": command_timeout,
-            "server_settings": settings,
+            "server_settings": {"application_name": "archon-transport"} | path,
         }
         self._size = pool_size
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
@@ -82,8 +78,7 @@ class Database:
         delay = 0.1
         while True:
             try:
-                connection = await self.connect()
-                break
+                return await self.connect()
             except (*LOST, asyncpg.TooManyConnectionsError) as error:
                 if time.monotonic() + delay > deadline:
                     raise explained(error, address(self._dsn)) from error
@@ -92,14 +87,9 @@ class Database:
                 raise explained(error, address(self._dsn)) from None
             await asyncio.sleep(delay)
             delay = min(delay * 2, 1.0)
-        try:
-            self._check(connection)
-        except StoreError:
-            connection.terminate()
-            raise
-        return connection
 
-    def _check(self, connection: asyncpg.Connection[asyncpg.Record]) -> None:
+    def check(self, connection: asyncpg.Connection[asyncpg.Record]) -> None:
+        """Refuse, with a `StoreError`, a server that cannot hold the tables."""
         version = connection.get_server_version()
         if version.major < OLDEST:
             raise StoreUnsuitableError(
@@ -124,13 +114,12 @@ class Database:
 
     async def close(self) -> None:
         """Close the pool: wait for statements that run, for at most `CLOSE_TIMEOUT` seconds."""
-        if self._pool is None:
-            return
-        try:
-            async with asyncio.timeout(CLOSE_TIMEOUT):
-                await self._pool.close()
-        except (TimeoutError, asyncpg.InterfaceError, OSError):
-            self._pool.terminate()
+        if self._pool is not None:
+            try:
+                async with asyncio.timeout(CLOSE_TIMEOUT):
+                    await self._pool.close()
+            except (TimeoutError, asyncpg.InterfaceError, OSError):
+                self._pool.terminate()
 
     async def run(self, work: Callable[[Connection], Awaitable[_T]], *, repeat: bool = False) -> _T:
         """Do `work` on a connection, once more on a fresh one where the first turned out to be broken.

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterable
 
 import asyncpg
 
 from ..sessions.port import StoreUnavailable
-from .errors import translated
 from .hints import NEWS, Hints
 from .incarnations import IncarnationRows
+from .inferred import InferredRows
+from .keyring import KeyRows
 from .migrations import migrate
 from .pool import Database
-from .questions import QuestionRows
 from .sessions import SessionRows
 from .statements import ENDED
 from .streams import StreamRows
@@ -23,7 +22,7 @@ from .wakeups import WakeUps
 _log = logging.getLogger(__name__)
 
 
-class PostgresStore(SessionRows, StreamRows, QuestionRows, IncarnationRows):
+class PostgresStore(SessionRows, StreamRows, IncarnationRows, KeyRows, InferredRows):
     """Sessions and streams in the Postgres at `dsn`, in `schema` if one is named, else in its role's default.
 
     `sets` are the migrations to apply at the start; `command_timeout` (seconds) bounds every statement and
@@ -39,14 +38,13 @@ class PostgresStore(SessionRows, StreamRows, QuestionRows, IncarnationRows):
         pool_size: int = 10,
         command_timeout: float = 10.0,
         patience: float = 10.0,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         database = Database(dsn, schema=schema, pool_size=pool_size, command_timeout=command_timeout)
-        super().__init__(database, clock=clock)
+        super().__init__(database)
         self._schema = schema
         self._sets = tuple(sets)
         self._patience = patience
-        self._wakeups = WakeUps(database.connect, (ENDED, NEWS), clock=clock)
+        self._wakeups = WakeUps(database.connect, (ENDED, NEWS))
         self._hints = Hints(database, self._wakeups)
 
     @property
@@ -62,6 +60,7 @@ class PostgresStore(SessionRows, StreamRows, QuestionRows, IncarnationRows):
         """
         connection = await self._database.first(self._patience)
         try:
+            self._database.check(connection)
             applied = await migrate(connection, self._sets, schema=self._schema)
             self._hints.scope = await connection.fetchval("SELECT current_schema()")
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
@@ -81,8 +80,7 @@ class PostgresStore(SessionRows, StreamRows, QuestionRows, IncarnationRows):
     async def ping(self) -> bool:
         """Whether the database answers within its time-out."""
         try:
-            with translated():
-                await self._database.fetch("SELECT 1", repeat=True)
+            await self._database.fetch("SELECT 1", repeat=True)
         except StoreUnavailable:
             return False
         return True

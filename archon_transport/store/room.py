@@ -9,31 +9,25 @@ shares overlap can pass the limit by less than those shares together; one node n
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+import time
+from dataclasses import astuple
 
 from ..sessions.port import TableFull
 from ..sessions.record import Session
-from .pool import Database
-from .rows import capabilities, client_type
+from .pool import Connection, Database
+from .rows import COLUMNS, NOBODY, capabilities, client_type
 from .statements import LIVE, ending
-
-if TYPE_CHECKING:
-    from .pool import Connection
 
 SHARE = 16
 SHARE_LIFE = 10.0
 REST = 10.0
 """After a full table was found, nobody looks again for this many times as long as the look took."""
 
-INSERT = """
-INSERT INTO archon_mcp_sessions (
-    session_id, secret_digest, owner_issuer, owner_subject, owner_client_id, era, revision, initialize_params,
-    initialized, log_level, client_name, client_title, client_version, user_agent, connected_at,
-    client_type, client_capabilities, node, last_activity, status
-) VALUES ($1, $2, $3, $4, $5, 'handshake', $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
-    clock_timestamp(), 'active')
-ON CONFLICT (session_id) DO NOTHING"""
+INSERT = f"""
+INSERT INTO archon_mcp_sessions ({COLUMNS},
+    client_type, client_capabilities, node, era, last_activity, status)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
+    'handshake', clock_timestamp(), 'active') ON CONFLICT (session_id) DO NOTHING"""
 
 _LOCK = "SELECT pg_advisory_xact_lock(1635017581, hashtext(current_schema()))"
 _COUNT = f"SELECT count(*) FROM archon_mcp_sessions WHERE {LIVE}"
@@ -47,31 +41,16 @@ _MAKE_ROOM = tuple(ending(_LONGEST_IDLE.format(live=LIVE, idle=idle), "full") fo
 
 def insert_values(session: Session, node: str) -> tuple[object, ...]:
     """The arguments of `INSERT`."""
-    return (
-        session.session_id,
-        session.secret_digest,
-        *(session.owner or (None, None, None)),
-        session.revision,
-        session.initialize_params.decode("utf-8", "replace"),
-        session.initialized,
-        session.log_level,
-        session.client_name,
-        session.client_title,
-        session.client_version,
-        session.user_agent,
-        session.connected_at,
-        client_type(session.client_name),
-        capabilities(session.initialize_params),
-        node,
-    )
+    session_id, digest, owner, revision, params, *rest = astuple(session)
+    known = (session_id, digest, *(owner or NOBODY), revision, params.decode("utf-8", "replace"))
+    return (*known, *rest, client_type(session.client_name), capabilities(params), node)
 
 
 class Room:
     """This node's share of the free places, and the exact way when it is used up."""
 
-    def __init__(self, database: Database, *, clock: Callable[[], float]) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._clock = clock
         self._counting = asyncio.Lock()  # one connection of the pool waits for the count, not all of them
         self._limit = -1
         self._share = 0
@@ -83,7 +62,7 @@ class Room:
 
     def take(self, limit: int) -> bool:
         """Use up one place of the share; False where there is none and the rows must be counted."""
-        if limit != self._limit or self._share <= 0 or self._clock() >= self._until:
+        if limit != self._limit or self._share <= 0 or time.monotonic() >= self._until:
             return False
         self._share -= 1
         return True
@@ -102,17 +81,17 @@ class Room:
             if self.take(limit):  # somebody counted while this one waited
                 await self._database.fetch(INSERT, *values, repeat=True)
                 return
-            started = self._clock()
+            started = time.monotonic()
             if limit == self._limit and started < self._rests_until:
                 raise TableFull(f"all {limit} sessions are in use")
             try:
                 live = await self._database.run(lambda c: _open(c, values, limit), repeat=True)
             except TableFull:
                 self._limit, self._share = limit, 0
-                self._rests_until = self._clock() + REST * (self._clock() - started)
+                self._rests_until = time.monotonic() + REST * (time.monotonic() - started)
                 raise
             self._limit, self._share = limit, (limit - live) // SHARE
-            self._until = self._clock() + SHARE_LIFE
+            self._until = time.monotonic() + SHARE_LIFE
 
 
 async def _open(connection: Connection, values: tuple[object, ...], limit: int) -> int:

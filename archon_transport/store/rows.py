@@ -9,27 +9,22 @@ from __future__ import annotations
 import json
 import uuid
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from asyncpg import Record
 
 from ..sessions.record import Session
-
-if TYPE_CHECKING:
-    from asyncpg import Record
 
 COLUMNS = """session_id, secret_digest, owner_issuer, owner_subject, owner_client_id, revision,
     initialize_params, client_name, client_title, client_version, user_agent, connected_at, initialized,
     log_level"""
-"""What is read of a row, by name, so that a newer version may add columns while an older one runs."""
+"""What is kept of a `Session`, in the order of its fields; a newer version may add columns."""
 
-_ARCHON_CLIENTS = {
-    "claude": "Claude Code",
-    "cursor": "Cursor",
-    "windsurf": "Windsurf",
-    "cline": "Cline",
-    "kiro": "KiRo",
-    "augment": "Augment",
-    "gemini": "Gemini",
-}
+NOBODY = (None, None, None)
+"""The owner's columns of what has none."""
+
+_ARCHON_CLIENTS = ("Claude Code", "Cursor", "Windsurf", "Cline", "KiRo", "Augment", "Gemini")
+"""Archon's words; the first one of each is what such a client has in its name."""
 
 
 def key(session_id: str) -> uuid.UUID | None:
@@ -60,8 +55,8 @@ def cleaned(session: Session) -> Session:
 
 def client_type(name: str) -> str:
     """What Archon calls this client: its own word where it knows one, else the client's name."""
-    lowered = name.lower()
-    return next((word for part, word in _ARCHON_CLIENTS.items() if part in lowered), name[:50]) or "Unknown"
+    known = (word for word in _ARCHON_CLIENTS if word.split()[0].lower() in name.lower())
+    return next(known, name[:50]) or "Unknown"
 
 
 def capabilities(initialize_params: bytes) -> str | None:
@@ -74,31 +69,17 @@ def capabilities(initialize_params: bytes) -> str | None:
 
 
 def _storable(value: Any) -> Any:
-    match value:
-        case str():
-            return clean(value, len(value))
-        case list():
-            return [_storable(item) for item in value]
-        case dict():
-            return {_storable(name): _storable(item) for name, item in value.items()}
-        case _:
-            return value
+    if isinstance(value, str):
+        return clean(value, len(value))
+    if isinstance(value, list):
+        return [_storable(item) for item in value]
+    if isinstance(value, dict):
+        return {_storable(name): _storable(item) for name, item in value.items()}
+    return value
 
 
 def session_from(row: Record) -> Session:
     """The session that a row holds."""
-    owner = (row["owner_issuer"], row["owner_subject"], row["owner_client_id"])
-    return Session(
-        session_id=str(row["session_id"]),
-        secret_digest=row["secret_digest"],
-        owner=None if owner == (None, None, None) else owner,
-        revision=row["revision"],
-        initialize_params=row["initialize_params"].encode(),
-        client_name=row["client_name"],
-        client_title=row["client_title"],
-        client_version=row["client_version"],
-        user_agent=row["user_agent"],
-        connected_at=row["connected_at"],
-        initialized=row["initialized"],
-        log_level=row["log_level"],
-    )
+    session_id, digest, issuer, subject, client_id, revision, params, *rest = row
+    owner = None if (issuer, subject, client_id) == NOBODY else (issuer, subject, client_id)
+    return Session(str(session_id), digest, owner, revision, params.encode(), *rest)

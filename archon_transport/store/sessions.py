@@ -7,8 +7,9 @@ no statement here sees it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
+from operator import attrgetter
 from typing import get_args
 
 from ..sessions.record import EndReason, Owner, Session, Touch
@@ -35,6 +36,8 @@ UPDATE archon_mcp_sessions SET
 WHERE session_id = $1 AND {LIVE} RETURNING {COLUMNS}"""
 
 _END = {reason: ending("SELECT $1::uuid AS session_id", reason) for reason in get_args(EndReason)}
+
+_FIGURES = attrgetter("session_id", "requests", "errors", "bytes_in", "bytes_out", "initialized")
 
 # Rows are locked in the order of their ids before they are changed: two nodes that write the same sessions
 # wait for each other and never both. A session named twice is added up first, UPDATE would take one of them.
@@ -79,9 +82,9 @@ ORDER BY session_id DESC LIMIT $1"""
 class SessionRows:
     """The queries of the sessions' port; what may be sent twice is repeated after a broken connection."""
 
-    def __init__(self, database: Database, *, clock: Callable[[], float]) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._room = Room(database, clock=clock)
+        self._room = Room(database)
 
     async def open(self, session: Session, *, node: str, limit: int | None) -> None:
         """Commit a new session; at `limit` live ones room is made first, or `TableFull` raised."""
@@ -112,9 +115,7 @@ class SessionRows:
         Not repeated after a broken connection: the second answer would be that it was not live.
         """
         identity = key(session_id)
-        if identity is None:
-            return False
-        ended = bool(await self._database.fetch(_END[reason], identity))
+        ended = bool(identity and await self._database.fetch(_END[reason], identity))
         if ended:
             self._room.freed()
         return ended
@@ -127,14 +128,7 @@ class SessionRows:
         """
         if not touches:
             return set()
-        columns = (
-            [touch.session_id for touch in touches],
-            [touch.requests for touch in touches],
-            [touch.errors for touch in touches],
-            [touch.bytes_in for touch in touches],
-            [touch.bytes_out for touch in touches],
-            [touch.initialized for touch in touches],
-        )
+        columns = zip(*map(_FIGURES, touches), strict=True)
         return {str(row["session_id"]) for row in await self._database.fetch(_WRITE, *columns, node)}
 
     async def clock(self) -> datetime:

@@ -1,29 +1,33 @@
-"""Streams in Postgres: the log, its viewers, and the standing stream that any node appends to.
+"""Streams in Postgres: the log, its viewers, its questions, and the standing stream that any node appends to.
 
 A batch of appends is one statement and may be sent again after a broken connection. What is fenced and
 what is stored is decided under the lock of the stream's row: a viewer that attaches either finds the new
 events in its first page or is named to whoever appends them. Tails come from that row too, so the order
-of commits is the order of events.
+of commits is the order of events. One UPDATE decides whether an answer counts, wherever it arrives.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import Any
 
 from asyncpg import Record
 
 from ..sessions.port import StoreUnavailable
+from ..sessions.record import Owner
 from ..sessions.streams import Append, Attached, Event, Key, Question
 from .events import CALL_BYTES, EVENT_BYTES, STANDING_BYTES, VIEWED_WITHIN, kept, uri_key
 from .hints import Hints
 from .pool import Database
-from .rows import clean
+from .rows import NOBODY, clean
 from .statements import LIVE
 
 _LONGEST_WAIT = 1e8
 """Seconds of a question's deadline, about three years; Postgres refuses an infinite one."""
+
+_Table = list[tuple[Any, ...]]
 
 _LIVING = "SELECT FROM archon_mcp_incarnations AS i WHERE i.dead_at IS NULL AND i.incarnation"
 
@@ -52,14 +56,12 @@ WITH batch AS (
     WHERE s.incarnation = $1 AND s.epoch = 1 AND (s.closed_at IS NULL OR s.tail >= EXCLUDED.tail)
     RETURNING session_id, stream_id, size, viewer_incarnation
 ), events AS (
-    {_SAY}
-    SELECT session_id, stream_id, 1, e.n, e.kind, e.data
+    {_SAY} SELECT session_id, stream_id, 1, e.n, e.kind, e.data
     FROM unnest($8::bigint[], $9::bigint[], $10::text[], $11::bytea[]) AS e (i, n, kind, data)
         JOIN batch USING (i) JOIN took USING (session_id, stream_id)
     ON CONFLICT DO NOTHING
 ), questions AS (
-    {_ASK}
-    SELECT session_id, stream_id, $1, q.id, q.method, q.issuer, q.subject, q.client,
+    {_ASK} SELECT session_id, stream_id, $1, q.id, q.method, q.issuer, q.subject, q.client,
         clock_timestamp() + make_interval(secs => q.seconds)
     FROM unnest($12::bigint[], $13::text[], $14::text[], $15::text[], $16::text[], $17::text[], $18::float8[])
         AS q (i, id, method, issuer, subject, client, seconds)
@@ -124,15 +126,19 @@ FROM archon_mcp_streams AS s LEFT JOIN LATERAL (
 WHERE s.session_id = $1 AND s.stream_id = $2 ORDER BY e.epoch, e.n"""
 
 
-def _publishing(session: str, subscribed: str) -> str:
+@cache
+def _publishing(by_session: bool, by_uri: bool) -> str:
     """The statement that appends to those standing streams that are or lately were viewed.
 
-    Rows are locked in the order of their sessions, so that two that publish wait and never both.
+    One of four and not one with "$1 IS NULL OR": each has an index to go by. Rows are locked in the order of
+    their sessions, so that two that publish wait and never both.
     """
+    session = "session_id = $1::uuid" if by_session else "$1::uuid IS NULL"
+    subscribed = "session_id IN (SELECT session_id FROM archon_mcp_subscriptions WHERE uri = $2::text)"
     return f"""
 WITH chosen AS (
     SELECT session_id, stream_id FROM archon_mcp_streams AS s
-    WHERE kind = 'standing' AND {session} AND {subscribed}
+    WHERE kind = 'standing' AND {session} AND {subscribed if by_uri else "$2::text IS NULL"}
         AND (detached_at IS NULL OR detached_at > now() - interval '{VIEWED_WITHIN} s')
     ORDER BY session_id FOR NO KEY UPDATE
 ), took AS (
@@ -140,29 +146,33 @@ WITH chosen AS (
     WHERE s.session_id = chosen.session_id AND s.stream_id = chosen.stream_id
     RETURNING s.session_id, s.stream_id, epoch, tail, size, viewer_incarnation AS viewer
 ), said AS (
-    {_SAY}
-    SELECT session_id, stream_id, epoch, tail,
+    {_SAY} SELECT session_id, stream_id, epoch, tail,
         CASE WHEN $5::text IS NULL THEN 'notification' ELSE 'question' END, $3 FROM took
 ), asked AS (
-    {_ASK}
-    SELECT session_id, stream_id, $4::text, $5, $6::text, $7::text, $8::text, $9::text,
-        clock_timestamp() + make_interval(secs => $10::float8)
-    FROM took WHERE $5 IS NOT NULL
+    {_ASK} SELECT session_id, stream_id, $4::text, $5, $6::text, $7::text, $8::text, $9::text,
+        clock_timestamp() + make_interval(secs => $10::float8) FROM took WHERE $5 IS NOT NULL
 )
 SELECT session_id, stream_id, size, viewer FROM took"""
 
 
-# Four statements and not one with "$1 IS NULL OR": each of them has an index to go by.
-_PUBLISH = {
-    (by_session, by_uri): _publishing(
-        "session_id = $1::uuid" if by_session else "$1::uuid IS NULL",
-        "session_id IN (SELECT session_id FROM archon_mcp_subscriptions WHERE uri = $2::text)"
-        if by_uri
-        else "$2::text IS NULL",
-    )
-    for by_session in (False, True)
-    for by_uri in (False, True)
-}
+# An answer counts for the session and the owner that was asked, once, in time, and while somebody waits.
+_TAKE = """
+UPDATE archon_mcp_questions SET {what} WHERE session_id = $1 AND question_id = $2
+    AND (owner_issuer, owner_subject, owner_client_id) IS NOT DISTINCT FROM ($4::text, $5::text, $6::text)
+    AND answered_at IS NULL AND withdrawn_at IS NULL AND deadline > clock_timestamp()
+RETURNING incarnation"""
+_ANSWER = _TAKE.format(what="answer = $3, answered_at = clock_timestamp()")
+_PROGRESS = _TAKE.format(what="progress = $3")
+
+_ANSWERS = """
+SELECT session_id, question_id, answer, progress FROM archon_mcp_questions
+    JOIN unnest($1::uuid[], $2::text[]) AS t (session_id, question_id) USING (session_id, question_id)
+WHERE answer IS NOT NULL OR progress IS NOT NULL"""
+
+# CASE and not a WHERE: who has waited for an answer's commit must see it.
+_WITHDRAW = """
+UPDATE archon_mcp_questions SET withdrawn_at = CASE WHEN answered_at IS NULL THEN clock_timestamp() END
+WHERE session_id = $1 AND question_id = $2 RETURNING answered_at IS NOT NULL AS answered"""
 
 _LEVEL = f"UPDATE archon_mcp_sessions SET log_level = $2 WHERE session_id = $1 AND {LIVE}"
 _SUBSCRIBE = "INSERT INTO archon_mcp_subscriptions (session_id, uri) VALUES ($1, $2) ON CONFLICT DO NOTHING"
@@ -170,7 +180,7 @@ _UNSUBSCRIBE = "DELETE FROM archon_mcp_subscriptions WHERE session_id = $1 AND u
 
 
 class StreamRows:
-    """The part of the streams' port that is about streams and their viewers."""
+    """The part of the streams' port that is about streams, their viewers and their questions."""
 
     _database: Database
     _hints: Hints
@@ -181,19 +191,15 @@ class StreamRows:
             return {}
         rows = await self._database.fetch(_APPEND, incarnation, *_flat(appends), repeat=True)
         await self._settle(rows, CALL_BYTES, but=incarnation)
-        return {(str(row["session_id"]), row["stream_id"]): row["viewer"] for row in rows}
+        return {(str(session_id), stream_id): viewer for session_id, stream_id, _, viewer in rows}
 
     async def _settle(self, rows: Sequence[Record], limit: int, *, but: str | None = None) -> None:
         """After a commit: what is too large loses its oldest, and the viewers are told to look."""
         with contextlib.suppress(StoreUnavailable):  # the next append finds it too large again
-            for row in rows:
-                if row["size"] > limit:
-                    await self._database.fetch(_TRIM, row["session_id"], row["stream_id"], limit * 3 // 4)
-        await self._hints.send(
-            (row["viewer"], "stream", str(row["session_id"]), row["stream_id"])
-            for row in rows
-            if row["viewer"] != but
-        )
+            for session_id, stream_id, size, _ in rows:
+                if size > limit:
+                    await self._database.fetch(_TRIM, session_id, stream_id, limit * 3 // 4)
+        await self._hints.send((to, "stream", str(id_), name) for id_, name, _, to in rows if to != but)
 
     async def attach(self, key: Key, *, incarnation: str) -> Attached | None:
         """Become a stream's viewer, the newest wins; None where its row is gone."""
@@ -219,7 +225,7 @@ class StreamRows:
         """Those followed streams that have more or have ended; True where another incarnation views it."""
         columns = zip(*((*key, epoch, n) for key, epoch, n in places), strict=True)
         rows = await self._database.fetch(_GROWN, *columns, incarnation, repeat=True) if places else []
-        return {(str(row["session_id"]), row["stream_id"]): row["taken"] for row in rows}
+        return {(str(session_id), stream_id): taken for session_id, stream_id, taken in rows}
 
     async def read(self, key: Key, after: tuple[int, int], *, at_most: int = 100) -> tuple[list[Event], bool]:
         """The events behind a place, oldest first, and whether they are the last of a closed stream."""
@@ -243,7 +249,7 @@ class StreamRows:
         """Append one notification to standing streams that are, or lately were, viewed; how many took it."""
         rows: list[Record] = []
         if question is not None or len(data) <= EVENT_BYTES:
-            query = _PUBLISH[session_id is not None, uri is not None]
+            query = _publishing(session_id is not None, uri is not None)
             target = (session_id, None if uri is None else uri_key(uri), data, incarnation)
             asked = (None,) * 6 if question is None else _columns(question)
             rows = await self._database.fetch(query, *target, *asked)
@@ -272,12 +278,36 @@ class StreamRows:
         query = _SUBSCRIBE if wanted else _UNSUBSCRIBE
         await self._database.fetch(query, session_id, uri_key(uri), repeat=True)
 
+    async def answer(self, key: Key, owner: Owner | None, payload: bytes) -> bool:
+        """Give a question its one answer and wake whoever asked; False where it takes none."""
+        return await self._take(_ANSWER, key, owner, payload)
+
+    async def progress(self, key: Key, owner: Owner | None, payload: bytes) -> bool:
+        """Note the client's progress on a question and wake whoever asked."""
+        return await self._take(_PROGRESS, key, owner, payload)
+
+    async def _take(self, query: str, key: Key, owner: Owner | None, payload: bytes) -> bool:
+        if not (key[1].isascii() and key[1].isprintable()):
+            return False  # no id of ours, and perhaps no text that Postgres takes
+        rows = await self._database.fetch(query, *key, payload, *(owner or NOBODY))
+        await self._hints.send((row["incarnation"], "answered", *key) for row in rows)
+        return bool(rows)
+
+    async def answers(self, keys: Sequence[Key]) -> dict[Key, tuple[bytes | None, bytes | None]]:
+        """(answer, progress) of those questions that have either."""
+        columns = zip(*keys, strict=True)
+        rows = await self._database.fetch(_ANSWERS, *columns, repeat=True) if keys else []
+        return {(str(session_id), question_id): (*both,) for session_id, question_id, *both in rows}
+
+    async def withdraw(self, key: Key) -> bool:
+        """Nobody waits for an answer any more; False where one has come."""
+        rows = await self._database.fetch(_WITHDRAW, *key, repeat=True)
+        return not (rows and rows[0]["answered"])
+
 
 def _flat(appends: Sequence[Append]) -> Iterable[list[Any]]:
     """The arrays of `_APPEND`: streams, and their events and questions by their stream's place."""
-    streams: list[tuple[Any, ...]] = []
-    events: list[tuple[Any, ...]] = []
-    questions: list[tuple[Any, ...]] = []
+    streams, events, questions = _Table(), _Table(), _Table()
     for i, append in enumerate(appends, 1):
         logged = [event for event in map(kept, append.events) if event is not None]
         tail = append.events[-1].n if append.events else 0
@@ -289,10 +319,9 @@ def _flat(appends: Sequence[Append]) -> Iterable[list[Any]]:
 
 
 def _columns(question: Question) -> tuple[Any, ...]:
-    owner = question.owner or (None, None, None)
     method, seconds = clean(question.method, 100), min(question.seconds, _LONGEST_WAIT)
-    return (question.question_id, method, *owner, seconds)
+    return (question.question_id, method, *(question.owner or NOBODY), seconds)
 
 
-def _transposed(rows: list[tuple[Any, ...]], width: int) -> list[list[Any]]:
+def _transposed(rows: _Table, width: int) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(width)]

@@ -13,12 +13,10 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
 
 import asyncpg
 
-if TYPE_CHECKING:
-    from .pool import Connection
+from .pool import Connection
 
 _log = logging.getLogger(__name__)
 
@@ -34,16 +32,11 @@ class WakeUps:
     """Listens to `channels` from `start` to `close`, whatever happens to the connection."""
 
     def __init__(
-        self,
-        connect: Callable[[], Awaitable[asyncpg.Connection[asyncpg.Record]]],
-        channels: tuple[str, ...],
-        *,
-        clock: Callable[[], float] = time.monotonic,
+        self, connect: Callable[[], Awaitable[asyncpg.Connection[asyncpg.Record]]], channels: tuple[str, ...]
     ) -> None:
         self._connect = connect
         self._hearers: dict[str, list[Callable[[str], None]]] = {channel: [] for channel in channels}
         self._gaps: list[Callable[[], None]] = []
-        self._clock = clock
         self._heard_at = float("-inf")
         self._listening = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -77,7 +70,7 @@ class WakeUps:
 
     def heard_within(self, seconds: float) -> bool:
         """Whether everything that was committed up to `seconds` ago has been heard."""
-        return self._clock() - self._heard_at <= seconds
+        return time.monotonic() - self._heard_at <= seconds
 
     async def start(self) -> None:
         """Begin to listen; returns when it does, or after `CONNECT_PATIENCE` seconds without."""
@@ -88,24 +81,20 @@ class WakeUps:
 
     async def close(self) -> None:
         """Stop listening."""
-        if self._task is None:
-            return
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
-        self._task = None
-        self._heard_at = float("-inf")
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        self._task, self._heard_at = None, float("-inf")
 
     async def _run(self) -> None:
-        least, most = BACKOFF
-        delay = least
+        delay, most = BACKOFF
         while True:
             try:
                 async with asyncio.timeout(CONNECT_PATIENCE):
                     connection = await self._connect()
                 try:
                     await self._listen(connection)
-                    delay = least
+                    delay, most = BACKOFF
                     await self._watch(connection)
                 finally:
                     self._listening.clear()
@@ -118,7 +107,7 @@ class WakeUps:
             delay = min(delay * 2, most)
 
     async def _listen(self, connection: asyncpg.Connection[asyncpg.Record]) -> None:
-        asked = self._clock()
+        asked = time.monotonic()
         async with self._asking, asyncio.timeout(PATIENCE):
             for channel in list(self._hearers):
                 await connection.add_listener(channel, self._on_notification)
@@ -136,7 +125,7 @@ class WakeUps:
         """
         while True:
             await asyncio.sleep(EVERY)
-            asked = self._clock()
+            asked = time.monotonic()
             async with self._asking, asyncio.timeout(PATIENCE):
                 await connection.execute("SELECT 1")
             self._heard_at = asked

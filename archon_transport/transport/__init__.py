@@ -9,6 +9,7 @@ from .guards import Guards
 from .kernel import Kernel
 from .listening import Listening, lost_call
 from .questions import Questions
+from .request_state import KeyRing
 from .standing import StoreBus
 from .streams import Streams
 from .viewers import Viewers
@@ -20,6 +21,7 @@ __all__ = [
     "Endpoint",
     "Guards",
     "Kernel",
+    "KeyRing",
     "Listening",
     "Patience",
     "Questions",

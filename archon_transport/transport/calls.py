@@ -24,6 +24,8 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, Literal
 
+from aiohttp import web
+
 from ..protocol.messages import Error, RequestId, encode, error_of, internal_error, is_request_id
 from .exchanges import Exchange
 
@@ -41,6 +43,9 @@ LOST: Final = Error(
     {"retryable": True},
 )
 """What answers a call whose process is gone; nobody knows how far it came."""
+
+LOOK: Final = 0.25
+"""Seconds between two looks for clients that left."""
 
 LAST_WORDS: Final = 0.5
 """Seconds that a call which was told to stop has for its clean-up before nobody waits for it."""
@@ -146,7 +151,7 @@ class Calls:
         request_id: RequestId,
         exchange: Exchange,
         work: Callable[[Call], Coroutine[Any, Any, bytes]],
-    ) -> None:
+    ) -> Call:
         """Run `work` as a call of a session (None: of none, where ids may repeat)."""
         call = Call(session_id, request_id, exchange)
         if session_id is not None:
@@ -154,6 +159,7 @@ class Calls:
         self._all.add(call)
         self._idle.clear()
         call.start(work(call), self._forget)
+        return call
 
     def runs(self, session_id: str, request_id: RequestId) -> bool:
         """Whether that request of a session is in flight."""
@@ -208,3 +214,31 @@ class Calls:
             del self._by_session[call.session_id]
         if not self._all:
             self._idle.set()
+
+
+class Absences:
+    """Cancels the calls of clients that left, where leaving is a cancellation (2026-07-28, Cancellation).
+
+    aiohttp tells nobody that a client has left; its request has no transport then. One timer looks.
+    """
+
+    def __init__(self) -> None:
+        self._present: dict[Call, web.Request] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def watch(self, http: web.Request, call: Call) -> None:
+        """Cancel the call should its client leave."""
+        self._present[call] = http
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(LOOK, self._look)
+
+    def forget(self, call: Call) -> None:
+        """It is answered, or its response has ended."""
+        self._present.pop(call, None)
+
+    def _look(self) -> None:
+        for call, http in list(self._present.items()):
+            if call.done or http.transport is None:
+                self.forget(call)
+                call.stop("client")
+        self._timer = asyncio.get_running_loop().call_later(LOOK, self._look) if self._present else None

@@ -6,20 +6,23 @@ the store. A call that is over says nothing more, and a log message below the se
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from mcp.shared.exceptions import NoBackChannelError
 
+from ..protocol.modern import Modern
 from ..sessions import Owner, Session, SessionTable
 from ..sessions.streams import EventKind, Question, StreamStore
 from .calls import Call
 from .questions import Progress, Questions
-from .standing import notification, passes
+from .standing import LOG_LEVELS, notification, passes
 from .streams import PRESSURE, Log
 from .viewers import Viewers
 
 PING = "ping"
+PAUSE = 0.05
 
 
 class Wires:
@@ -52,13 +55,21 @@ class Wires:
 class CallChannel:
     """The channel of one running call."""
 
-    __slots__ = ("_call", "_owner", "_session", "_wires")
+    __slots__ = ("_call", "_modern", "_owner", "_session", "_wires")
 
-    def __init__(self, wires: Wires, call: Call, session: Session | None, owner: Owner | None) -> None:
+    def __init__(
+        self,
+        wires: Wires,
+        call: Call,
+        session: Session | None,
+        owner: Owner | None,
+        modern: Modern | None = None,
+    ) -> None:
         self._wires = wires
         self._call = call
         self._session = session
         self._owner = owner
+        self._modern = modern
 
     @property
     def can_ask(self) -> bool:
@@ -74,12 +85,24 @@ class CallChannel:
         """Say something on the call's stream; waits only where the log is far behind."""
         if self._call.done:
             return
-        if self._session is not None and self._wires.hushed(self._session.session_id, method, params):
+        if self._hushed(method, params):
             return
         self._call.exchange.emit("notification", notification(method, params))
         stream = self._call.exchange.stream
-        if stream is not None and stream.pressure > PRESSURE:
-            await self._wires.log.flushed()
+        while stream is not None and stream.pressure > PRESSURE and not self._call.done:
+            if stream.logged:
+                await self._wires.log.flushed()
+                break
+            await asyncio.sleep(PAUSE)  # its viewer reads, or is dropped and ends the call
+
+    def _hushed(self, method: str, params: Mapping[str, Any] | None) -> bool:
+        """A log message is weighed by the session's level, in the modern era by its request's own (M-97)."""
+        if self._session is not None:
+            return self._wires.hushed(self._session.session_id, method, params)
+        if self._modern is None or method != "notifications/message":
+            return False
+        level = self._modern.log_level
+        return level not in LOG_LEVELS or not passes(level, params)
 
     async def ask(
         self,

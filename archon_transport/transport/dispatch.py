@@ -15,6 +15,7 @@ from typing import Any
 
 from aiohttp import web
 
+from ..auth import Principal
 from ..protocol import revisions
 from ..protocol.headers import ProtocolHeaders
 from ..protocol.messages import (
@@ -27,11 +28,15 @@ from ..protocol.messages import (
     internal_error,
     result_of,
 )
-from ..sessions import Owner, Session, SessionTable, StoreUnavailable, Writer, serving
-from .calls import Call, Calls
+from ..protocol.modern import LISTEN, Modern, status_of
+from ..sessions import Groups, Owner, Session, SessionTable, StoreUnavailable, Writer, serving
+from ..sessions.inferred import bucket, client, conversation
+from ..sessions.record import Inferred, Touch
+from .calls import Absences, Call, Calls
 from .channels import CallChannel, Wires
 from .exchanges import Exchange, Patience
 from .kernel import Kernel
+from .request_state import acting_for
 from .streams import Streams
 
 _NOT_KEPT = Error(
@@ -47,12 +52,22 @@ class Arrival:
 
     http: web.Request
     headers: ProtocolHeaders
-    owner: Owner | None
+    principal: Principal | None
     size: int
+
+    @property
+    def owner(self) -> Owner | None:
+        """Whose session this may be."""
+        return None if self.principal is None else self.principal.owner
 
     def revision(self, session: Session | None) -> str:
         """The row decides; without a session the header, else the oldest revision with this transport."""
         return session.revision if session is not None else self.headers.revision or revisions.ASSUMED
+
+    def serve(self, session: Session | None) -> None:
+        """Say whose request this task serves, to our tools and to the SDK."""
+        serving(session, self.owner)
+        acting_for(None if self.principal is None else self.principal.access)
 
 
 class Dispatch:
@@ -78,6 +93,8 @@ class Dispatch:
         self._wires = wires
         self._json_response = json_response
         self._patience = patience
+        self._absences = Absences()
+        self._groups = Groups()
 
     def start(self, arrival: Arrival, session: Session | None, requests: Sequence[Request]) -> Exchange:
         """Run requests as calls that share one exchange."""
@@ -99,6 +116,36 @@ class Dispatch:
             work = partial(self._answer, arrival, session, request)
             self._calls.start(session_id, request.id, exchange, work)
         return exchange
+
+    def start_modern(self, arrival: Arrival, modern: Modern) -> tuple[Exchange, Call]:
+        """Run a request that stands alone; its client's leaving is its cancellation."""
+        exchange = Exchange(
+            arrival.http,
+            streams=self._streams,
+            session=None,
+            request_ids=(modern.request.id,),
+            streamable=arrival.headers.accepts("text/event-stream")
+            and (not self._json_response or modern.request.method == LISTEN),
+            started=asyncio.get_running_loop().time(),
+        )
+        self._patience.watch(exchange)
+        work = partial(self._answer_modern, arrival, modern)
+        call = self._calls.start(None, modern.request.id, exchange, work)
+        self._absences.watch(arrival.http, call)
+        return exchange, call
+
+    async def _answer_modern(self, arrival: Arrival, modern: Modern, call: Call) -> bytes:
+        arrival.serve(None)
+        channel = CallChannel(self._wires, call, None, arrival.owner, modern)
+        outcome = await self._kernel.answer_modern(modern, channel, arrival.http)
+        if isinstance(outcome, Error):
+            call.exchange.status = status_of(outcome)
+        return self._encoded(outcome, arrival, None, modern.request, modern)
+
+    def leave(self, call: Call) -> None:
+        """The response to a request that stands alone has ended: so has the request."""
+        self._absences.forget(call)
+        call.stop("client")
 
     async def settle(self, exchange: Exchange) -> None:
         """Wait until it is decided how an exchange is answered."""
@@ -123,7 +170,7 @@ class Dispatch:
         self._calls.spawn(self._notify(arrival, session, message), name="notification")
 
     async def _notify(self, arrival: Arrival, session: Session | None, message: Notification) -> None:
-        serving(session, arrival.owner)
+        arrival.serve(session)
         if session is None:
             await self._kernel.hear_alone(arrival.revision(session), message, arrival.http)
         else:
@@ -131,7 +178,7 @@ class Dispatch:
 
     async def _answer(self, arrival: Arrival, session: Session | None, request: Request, call: Call) -> bytes:
         """What a call's task runs: the kernel, then the encoded response, then the note of it."""
-        serving(session, arrival.owner)
+        arrival.serve(session)
         channel = CallChannel(self._wires, call, session, arrival.owner)
         if session is None:
             outcome = await self._kernel.answer_alone(
@@ -140,19 +187,35 @@ class Dispatch:
         else:
             outcome = await self._kernel.answer(session, request, channel, arrival.http)
             outcome = await self._keep(session, request, outcome)
+        return self._encoded(outcome, arrival, session, request)
+
+    def _encoded(
+        self,
+        outcome: dict[str, Any] | Error,
+        arrival: Arrival,
+        session: Session | None,
+        request: Request,
+        modern: Modern | None = None,
+    ) -> bytes:
+        """The response as it is sent, noted for the records."""
         if isinstance(outcome, Error):
-            payload = encode(error_of(request.id, outcome))
+            payload, failed = encode(error_of(request.id, outcome)), True
         else:
-            payload = encode(result_of(request.id, outcome))
-        if session is not None:
-            self._writer.note(
-                session.session_id,
-                requests=1,
-                errors=int(isinstance(outcome, Error) or outcome.get("isError") is True),
-                bytes_in=arrival.size,
-                bytes_out=len(payload),
-            )
+            payload, failed = encode(result_of(request.id, outcome)), outcome.get("isError") is True
+        row = session or self._infer(arrival, request, modern)
+        inferred = row if isinstance(row, Inferred) else None
+        self._writer.add(Touch(row.session_id, 1, int(failed), arrival.size, len(payload), inferred=inferred))
         return payload
+
+    def _infer(self, arrival: Arrival, request: Request, modern: Modern | None) -> Inferred:
+        headers = arrival.http.headers
+        return self._groups.find(
+            arrival.owner or bucket(arrival.http.remote),
+            "none" if modern is None else "modern",
+            arrival.revision(None) if modern is None else modern.revision,
+            client(modern and modern.client_info, headers.get("User-Agent")),
+            conversation((request.params or {}).get("_meta"), headers.get("Baggage")),
+        )
 
     async def _keep(
         self, session: Session, request: Request, outcome: dict[str, Any] | Error

@@ -13,15 +13,17 @@ from typing import assert_never
 
 from aiohttp import web
 
-from ..auth import Challenge, Principal, TokenVerifier, verify
+from ..auth import Challenge, TokenVerifier, verify
 from ..protocol.headers import SESSION_ID, ProtocolHeaders
 from ..protocol.inbound import (
+    STREAM,
     Batch,
     Decision,
+    Dropped,
     End,
     Initialize,
     Listen,
-    Refused,
+    Modern,
     Single,
     decide,
     no_session,
@@ -32,21 +34,26 @@ from ..protocol.inbound import (
 from ..protocol.messages import (
     Error,
     Message,
+    Refused,
     Request,
+    RequestId,
     encode,
     error_of,
     internal_error,
     invalid_request,
     result_of,
 )
+from ..protocol.modern import LISTEN, refuse_params, status_of
 from ..sessions import Session, SessionTable, StoreUnavailable, TableFull
 from .calls import Calls
+from .cors import open_to_page, preflight
 from .dispatch import Arrival, Dispatch
 from .exchanges import Exchange
 from .guards import Guards
 from .kernel import Kernel
 from .limits import MAX_BODY, read_body
 from .listening import Listening
+from .schemas import Schemas
 
 _log = logging.getLogger(__name__)
 
@@ -73,6 +80,7 @@ class Endpoint:
         max_request_body_size: int = MAX_BODY,
     ) -> None:
         self._kernel = kernel
+        self._schemas = Schemas(kernel)
         self._sessions = sessions
         self._dispatch = dispatch
         self._listening = listening
@@ -88,6 +96,11 @@ class Endpoint:
         """Serve `path`, with and without a trailing slash, every verb."""
         for address in {path.rstrip("/") or "/", f"{path.rstrip('/')}/"}:
             app.router.add_route("*", address, self.handle)
+        app.on_response_prepare.append(self._prepare)
+
+    async def _prepare(self, http: web.Request, response: web.StreamResponse) -> None:
+        if http.match_info.handler == self.handle:  # the other routes of the application are its own
+            await open_to_page(http, response)
 
     async def handle(self, http: web.Request) -> web.StreamResponse:
         """Answer one HTTP request; the only way in."""
@@ -108,20 +121,23 @@ class Endpoint:
         refused = self._guards.refuse(http.headers.get("Host"), http.headers.get("Origin"))
         if refused is not None:
             return refused
+        preflighted = preflight(http)
+        if preflighted is not None:
+            return preflighted
         principal = await verify(self._verifier, headers.authorization)
         if isinstance(principal, Challenge):
             return _unauthorized(principal)
         body = await read_body(http, self._max_body) if http.method == "POST" else b""
         if isinstance(body, Refused):
             return body
-        owner = principal.owner if isinstance(principal, Principal) else None
-        arrival = Arrival(http, headers, owner, len(body))
+        arrival = Arrival(http, headers, principal, len(body))
         return await self._follow(arrival, decide(http.method, headers, body))
 
     async def _follow(self, arrival: Arrival, decision: Decision) -> web.StreamResponse | Refused:
         if self.draining and not _finishes(decision):  # asked last: a body may arrive while a drain begins
             text = "The server is stopping; try again in a moment, the session stays."
-            return Refused(503, Error(internal_error().code, text), "draining", retry_after=1)
+            error = Error(internal_error().code, text)
+            return Refused(503, error, "draining", _id_of(decision), retry_after=1)
         match decision:
             case Refused():
                 return decision
@@ -131,6 +147,10 @@ class Endpoint:
                 return await self._single(arrival, message)
             case Batch():
                 return await self._batch(arrival, decision)
+            case Modern():
+                return await self._modern(arrival, decision)
+            case Dropped():
+                return web.Response(status=202)
             case Listen():
                 return await self._listen(arrival)
             case End():
@@ -212,6 +232,23 @@ class Endpoint:
             return await self._listening.first(arrival, session, exchange, exchange.stream)
         return no_session() if exchange.cut else None
 
+    async def _modern(self, arrival: Arrival, modern: Modern) -> web.StreamResponse | Refused:
+        if modern.request.method == LISTEN and not arrival.headers.accepts(STREAM):
+            text = f"{LISTEN} is answered by {STREAM}; list it in Accept."
+            return Refused(406, invalid_request(text), "accept", modern.request.id)
+        schema = await self._schemas.find(modern, arrival)
+        if isinstance(schema, Error):
+            return Refused(status_of(schema), schema, "tools-list", modern.request.id)
+        refused = refuse_params(modern, schema, arrival.http.headers)
+        if refused is not None:
+            return refused
+        exchange, call = self._dispatch.start_modern(arrival, modern)
+        try:
+            answer = await self._respond(arrival, None, exchange)
+        finally:
+            self._dispatch.leave(call)
+        return answer or _json(exchange.payloads[0], status=exchange.status)
+
     async def _listen(self, arrival: Arrival) -> web.StreamResponse | Refused:
         session = await self._admit(arrival)
         if isinstance(session, Refused):
@@ -247,6 +284,15 @@ class Endpoint:
         if refused.status in (408, 413):
             response.force_close()  # the rest of the body is still on its way
         return response
+
+
+def _id_of(decision: Decision) -> RequestId | None:
+    """The id of the one request that a decision is about."""
+    match decision:
+        case Initialize(request) | Single(Request() as request) | Modern(request):
+            return request.id
+        case _:
+            return None
 
 
 def _finishes(decision: Decision) -> bool:

@@ -29,8 +29,8 @@ STREAM_AFTER: Final = 0.25
 class Exchange:
     """One POST with its calls, and the name that its stream would have of their ids.
 
-    `cut` is set where the session ended before they were done, `polled` where a handler asked for the
-    connection to be closed before its viewer was there.
+    `status` is that of a JSON answer. `cut` is set where the session ended before they were done,
+    `polled` where a handler asked for the connection to be closed before its viewer was there.
     """
 
     __slots__ = (
@@ -46,6 +46,7 @@ class Exchange:
         "mode",
         "polled",
         "started",
+        "status",
         "stream",
     )
 
@@ -64,6 +65,7 @@ class Exchange:
         self.mode: Literal["pending", "json", "sse"] = "pending" if streamable else "json"
         self.stream: Stream | None = None
         self.cut = False
+        self.status = 200
         self.polled = False
         self._streamable = streamable
         self._missing = len(request_ids)

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from ..protocol.inbound import Refused
-from ..protocol.messages import invalid_request
+from ..protocol.messages import Refused, invalid_request
 
 LOOPBACK: Final = ("localhost", "127.0.0.1", "[::1]")
 """The names under which this machine is itself."""

@@ -23,7 +23,8 @@ import anyio
 from mcp.server import Server
 from mcp.server.connection import Connection
 from mcp.server.models import InitializationOptions
-from mcp.server.runner import ServerRunner
+from mcp.server.runner import ServerRunner, aclose_shielded
+from mcp.server.subscriptions import ListenHandler
 from mcp.shared.dispatcher import CallOptions, OnNotify, OnRequest, ProgressFnT
 from mcp.shared.exceptions import NoBackChannelError
 from mcp.shared.jsonrpc_dispatcher import handler_exception_to_error_data, progress_token_from_params
@@ -34,6 +35,7 @@ from pydantic_core import to_json
 
 from ..protocol import revisions
 from ..protocol.messages import Error, Notification, Request, RequestId, internal_error
+from ..protocol.modern import LISTEN, Modern, in_this_era
 from ..sessions import Session
 
 _log = logging.getLogger(__name__)
@@ -137,7 +139,7 @@ class _Outbound:
 class CallContext:
     """The SDK's `DispatchContext` of one message: what a handler can reach of its request."""
 
-    __slots__ = ("_cancel", "_channel", "_http", "_outside", "_token", "request_id")
+    __slots__ = ("_cancel", "_channel", "_http", "_last", "_outside", "_token", "request_id")
 
     def __init__(
         self,
@@ -152,6 +154,7 @@ class CallContext:
         self._http = http
         self._cancel: anyio.Event | None = None
         self._token = progress_token_from_params(params)
+        self._last: float | None = None
         self.request_id = request_id
 
     @property
@@ -199,9 +202,10 @@ class CallContext:
         await self._channel.notify(method, params)
 
     async def progress(self, progress: float, total: float | None = None, message: str | None = None) -> None:
-        """Report progress where the client asked for it with a token."""
-        if self._token is None:
+        """Report progress where the client asked for it with a token, and where it is progress."""
+        if self._token is None or (self._last is not None and progress <= self._last):
             return
+        self._last = progress
         params: dict[str, Any] = {"progressToken": self._token, "progress": progress}
         if total is not None:
             params["total"] = total
@@ -250,6 +254,11 @@ class Kernel:
         self._state: Any = None
         self._peers: OrderedDict[str, _Peer] = OrderedDict()
 
+    @property
+    def server(self) -> Server[Any]:
+        """The SDK's server that it runs."""
+        return self._server
+
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:
         """Enter the server's lifespan, once for the process and not once per session."""
@@ -293,6 +302,21 @@ class Kernel:
     async def hear_alone(self, revision: str, notification: Notification, http: Any) -> None:
         """A notification that came without a session."""
         await self._tell(self._alone(revision), notification, http)
+
+    async def answer_modern(self, modern: Modern, channel: Channel, http: Any) -> dict[str, Any] | Error:
+        """A request that stands alone: its own connection, built from what it says of itself."""
+        connection = Connection.from_envelope(modern.revision, modern.client_info, modern.capabilities)
+        try:
+            outcome = await self._run(self._peer(connection, CLOSED), modern.request, channel, http)
+        finally:
+            await aclose_shielded(connection)
+        return in_this_era(outcome) if isinstance(outcome, Error) else outcome
+
+    def end_listening(self) -> None:
+        """End every listen stream in its own way: with a result, so that clients know it was meant."""
+        entry = self._server.get_request_handler(LISTEN)
+        if entry is not None and isinstance(entry.handler, ListenHandler):
+            entry.handler.close()
 
     def forget(self, session_id: str) -> None:
         """Drop a session's connection; it is rebuilt from the row when it is needed again."""
@@ -340,7 +364,7 @@ class Kernel:
     def _alone(self, revision: str) -> _Peer:
         connection = Connection(
             _Outbound(CLOSED),
-            protocol_version=revision if revisions.is_served(revision) else revisions.ASSUMED,
+            protocol_version=revision if revisions.is_handshake(revision) else revisions.ASSUMED,
         )
         connection.initialized.set()
         return self._peer(connection, CLOSED)

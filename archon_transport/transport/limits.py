@@ -10,8 +10,7 @@ from typing import Final
 
 from aiohttp import web
 
-from ..protocol.inbound import Refused
-from ..protocol.messages import invalid_request
+from ..protocol.messages import Refused, invalid_request
 
 MAX_BODY: Final = 4 * 1024 * 1024
 """Bytes of one body, as in the SDK."""

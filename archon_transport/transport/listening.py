@@ -14,8 +14,8 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from ..protocol.inbound import Refused, bad_request, not_allowed
-from ..protocol.messages import encode, error_of
+from ..protocol.inbound import not_allowed
+from ..protocol.messages import Refused, bad_request, encode, error_of
 from ..protocol.sse import Cursor, name_stream, request_ids_of
 from ..sessions import Session, StoreUnavailable
 from ..sessions.streams import Attached, Event, Key, StreamStore

@@ -32,6 +32,13 @@ _NEEDS: Final = {
     "roots/list": "roots",
 }
 
+_PARTS: Final[dict[str, dict[str, str]]] = {
+    "elicitation": {"mode": "url"},
+    "sampling": {"tools": "tools", "toolChoice": "tools"},
+    "roots": {},
+}
+"""Which parameter needs which part of a feature to be declared as well."""
+
 Say = Callable[[EventKind, bytes, Question | None], Awaitable[None]]
 
 
@@ -81,7 +88,7 @@ class Questions:
         Raises:
             MCPError: the client answered with an error, did not answer in time, or cannot be asked this.
         """
-        _check_capability(session, method)
+        _check_capability(session, method, params or {})
         question_id, seconds = f"q-{secrets.token_urlsafe(12)}", timeout or PATIENCE
         key = (session.session_id, question_id)
         waiting = self._waiting[key] = _Waiting(on_progress)
@@ -173,14 +180,18 @@ class Questions:
         return True
 
 
-def _check_capability(session: Session, method: str) -> None:
+def _check_capability(session: Session, method: str, params: Mapping[str, Any]) -> None:
     """The client must have declared what it is asked for (2025-11-25 lifecycle, Operation)."""
-    needed = _NEEDS.get(method)
-    if needed is None:
+    feature = _NEEDS.get(method)
+    if feature is None:
         return
-    capabilities = json.loads(session.initialize_params).get("capabilities") or {}
-    if capabilities.get(needed) is None:
-        raise MCPError(INVALID_REQUEST, f"The client did not declare {needed}, which {method} needs.")
+    declared = (json.loads(session.initialize_params).get("capabilities") or {}).get(feature)
+    part = next(
+        (part for key, part in _PARTS[feature].items() if params.get(key) not in (None, "form")), None
+    )
+    if declared is None or (part is not None and declared.get(part) is None):
+        wanted = feature if part is None else f"{feature}.{part}"
+        raise MCPError(INVALID_REQUEST, f"The client did not declare {wanted}, which this {method} needs.")
 
 
 def _result(payload: bytes) -> dict[str, Any]:

@@ -111,9 +111,9 @@ class Stream:
         self.closed = closes
         if closes and self._questions:
             self._drop_questions()
+        self.pressure += len(data)
         if self._log is not None:
             self._pending.append(event)
-            self.pressure += len(data)
             if question is not None:
                 self._questions.append(question)
             if kind != "notification":
@@ -131,6 +131,9 @@ class Stream:
 
     def after(self, n: int) -> list[Event] | None:
         """The visible events behind place `n`; None where memory no longer has them."""
+        if not self.logged:  # viewed once: what the viewer has is not needed again
+            while self._recent and self._recent[0].n <= n:
+                self.pressure -= len(self._recent.popleft().data)
         if self._recent and self._recent[0].n > n + 1:
             return None
         visible = self.visible

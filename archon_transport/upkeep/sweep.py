@@ -15,7 +15,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final
 
-from ..sessions import SessionStore, StoreUnavailable
+from ..sessions import IDLE, SessionStore, StoreUnavailable
 
 _log = logging.getLogger(__name__)
 
@@ -48,8 +48,8 @@ class Sweep:
         return f"<Sweep ended={self.ended} quiet={max(self._quiet_until - self._clock(), 0.0):.0f}s>"
 
     async def run(self) -> None:
-        """Sweep until cancelled; does nothing where sessions never end by themselves."""
-        while self._idle_timeout is not None:
+        """Sweep until cancelled; where sessions never end by themselves, only inferred records do."""
+        while True:
             try:
                 await self.tick()
             except Exception:
@@ -70,7 +70,10 @@ class Sweep:
         if self._has_jumped(now, before):
             self._quiet_until = before + self._grace
         self._read = (now, before)
-        if before < self._quiet_until or self._idle_timeout is None:
+        if before < self._quiet_until:
+            return 0
+        await self._store.close_inferred(IDLE, unless_after=now + timedelta(seconds=JUMP))
+        if self._idle_timeout is None:
             return 0
         ended = await self._store.expire(self._idle_timeout, unless_after=now + timedelta(seconds=JUMP))
         self.ended += ended

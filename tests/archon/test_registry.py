@@ -112,6 +112,7 @@ def test_instructions_name_only_tools_that_exist() -> None:
     assert {"find_projects", "manage_project", "find_tasks", "manage_task"} <= words
 
 
+@pytest.mark.spec("J-15", "H-121")
 @both_modes
 async def test_unknown_tool_is_a_protocol_error(server, mode) -> None:
     """A tool that never was is refused with -32602."""
@@ -121,6 +122,7 @@ async def test_unknown_tool_is_a_protocol_error(server, mode) -> None:
     assert (caught.value.code, caught.value.message) == (-32602, "Unknown tool: find_everything")
 
 
+@pytest.mark.spec("H-113")
 @both_modes
 async def test_unknown_cursor_is_a_protocol_error(server, mode) -> None:
     """The list of tools has one page, so no cursor is ours."""
@@ -245,6 +247,7 @@ BAD = [
 ]
 
 
+@pytest.mark.spec("H-121", "M-101")
 @pytest.mark.parametrize(("tool", "arguments", "message"), BAD, ids=range(len(BAD)))
 async def test_bad_arguments_are_told_apart(call, tool: str, arguments: dict[str, Any], message: str) -> None:
     """A refused argument is named, with what is allowed, in an answer and not a protocol error."""
@@ -314,6 +317,7 @@ FAULTS = [
 ]
 
 
+@pytest.mark.spec("S-16")
 @pytest.mark.parametrize(
     ("failure", "kind"), FAULTS, ids=lambda value: getattr(value, "__class__", value).__name__
 )

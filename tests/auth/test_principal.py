@@ -37,6 +37,15 @@ async def test_a_good_token_is_a_principal():
     assert principal == Principal(("https://issuer", "alice", "app"), frozenset({"read", "write"}))
 
 
+async def test_a_principal_brings_its_token_and_does_not_show_it():
+    """The SDK is given the token's facts; a log that names the principal has no token in it."""
+    token = access(token="a-secret", subject="alice")
+    principal = await verify(Verifier(good=token), "Bearer good")
+    assert principal.access is token
+    assert "alice" in repr(principal)
+    assert "a-secret" not in repr(principal)
+
+
 async def test_facts_that_a_token_lacks_are_none():
     """A token without issuer and subject still is one client's."""
     assert (await verify(Verifier(good=access()), "Bearer good")).owner == (None, None, "app")
@@ -48,6 +57,7 @@ async def test_the_scheme_has_no_case(header):
     assert isinstance(await verify(Verifier(good=access()), header), Principal)
 
 
+@pytest.mark.spec("E-13")
 @pytest.mark.parametrize(
     "header", [None, "", "Bearer", "Bearer ", "Basic good", "good", "Bearergood", "Token good"]
 )
@@ -61,6 +71,7 @@ async def test_no_token_is_a_plain_challenge(header):
     assert verifier.asked == []
 
 
+@pytest.mark.spec("E-13")
 @pytest.mark.parametrize(
     "header", ["Bearer bad", "Bearer good bad", "Bearer \udc80", "Bearer " + "x" * 10_000]
 )

@@ -144,7 +144,7 @@ async def _compare(options: argparse.Namespace, directory: Path) -> None:
 @asynccontextmanager
 async def database(dsn: str | None, directory: Path) -> AsyncIterator[str]:
     """The named database, else an embedded one in `directory` for as long as this lasts."""
-    from archon_transport.store.embedded import EmbeddedPostgres
+    from archon_transport.embedded import EmbeddedPostgres
 
     if dsn is not None:
         yield dsn

@@ -83,7 +83,7 @@ def asleep(dsn: str, start: int, end: int) -> float:
 
 async def main() -> None:
     """Measure and print."""
-    from archon_transport.store.embedded import EmbeddedPostgres
+    from archon_transport.embedded import EmbeddedPostgres
 
     parser = argparse.ArgumentParser()
     parser.add_argument("--cached", type=int, default=10_000)

@@ -103,6 +103,7 @@ async def play(client: Client, *script: list[Any], **how: Any) -> Any:
     return said if said == "done" else json.loads(said)
 
 
+@pytest.mark.spec("H-11", "H-120")
 async def test_questions(world, ear):
     """Elicitation, sampling, roots and ping are asked and answered in the middle of one call."""
     async with connected(world, ear) as client:
@@ -114,6 +115,7 @@ async def test_questions(world, ear):
     assert answers[4]["content"] == {"name": "Bob"}
 
 
+@pytest.mark.spec("H-118")
 async def test_what_the_client_has_no_callback_for(world, ear):
     """A client without callbacks declares nothing and is asked nothing."""
     none = {"elicitation_callback": None, "sampling_callback": None, "list_roots_callback": None}
@@ -122,6 +124,7 @@ async def test_what_the_client_has_no_callback_for(world, ear):
     assert all(answer.startswith("-32600: ") for answer in answers)
 
 
+@pytest.mark.spec("H-100")
 async def test_progress(world, ear):
     """Progress reaches the callback of its own call, in order."""
     async with connected(world, ear) as client:
@@ -131,6 +134,7 @@ async def test_progress(world, ear):
     assert ear.progress == [(1, None), (2, "half"), (3, None)]
 
 
+@pytest.mark.spec("H-111")
 async def test_logging(world, ear):
     """Log messages reach the callback, and after a level was set only those at or above it."""
     async with connected(world, ear) as client:
@@ -140,6 +144,7 @@ async def test_logging(world, ear):
     assert ear.logs == [("debug", "all"), ("error", "loud")]
 
 
+@pytest.mark.spec("H-115", "H-116")
 async def test_changes_and_updates(world, ear):
     """The client's own GET hears list changes, and updates of what it subscribed to."""
     async with connected(world, ear) as client:
@@ -151,6 +156,7 @@ async def test_changes_and_updates(world, ear):
     assert kinds == [("ToolListChangedNotification", None), ("ResourceUpdatedNotification", "file:///a")]
 
 
+@pytest.mark.spec("H-15", "H-38")
 async def test_it_resumes_by_itself(world, ear):
     """When its POST is closed the client comes back by GET, again and again, and misses nothing."""
     async with connected(world, ear) as client:
@@ -181,6 +187,7 @@ async def test_it_resumes_a_question(world, ear):
         assert (await play(client, ["close"], ["elicit", "Ada"]))[0]["action"] == "accept"
 
 
+@pytest.mark.spec("H-20", "H-21", "H-38")
 async def test_it_resumes_after_a_broken_connection(world, ear):
     """A connection that breaks in the middle of a call is no loss either."""
     async with connected(world, ear) as client:
@@ -193,6 +200,7 @@ async def test_it_resumes_after_a_broken_connection(world, ear):
         assert await call == "done"
 
 
+@pytest.mark.spec("H-29", "H-38")
 async def test_it_listens_again(world, ear):
     """When its standing connection is closed the client comes back and has missed nothing."""
     async with connected(world, ear) as client:
@@ -202,6 +210,7 @@ async def test_it_listens_again(world, ear):
         await until(lambda: len(ear.messages) == 2)
 
 
+@pytest.mark.spec("H-92")
 async def test_cancellation(world, ear):
     """A call whose caller gives up is cancelled on the server too."""
     async with connected(world, ear) as client:

@@ -34,6 +34,7 @@ async def go_on(client: asyncio.subprocess.Process) -> None:
     await client.stdin.drain()
 
 
+@pytest.mark.spec("H-15", "H-38", "H-40")
 @pytest.mark.long
 @pytest.mark.timeout(300)
 async def test_it_comes_back_for_the_rest(dsn: str, installed: Path) -> None:

@@ -17,6 +17,8 @@ from tests.history.checker import Check, Log
 from tests.history.process import ServerProcess
 from tests.history.walk import Walk
 
+pytestmark = pytest.mark.long
+
 
 async def history(dsn: str, steps: int, *, nodes: int, kills: float) -> Walk:
     """Walk and judge."""

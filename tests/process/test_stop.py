@@ -1,6 +1,7 @@
 """Stopping a real process: the order of the steps, and what a second and a third signal do."""
 
 import signal
+import socket
 import threading
 
 import pytest
@@ -106,3 +107,16 @@ def test_an_error_while_stopping_is_logged_and_the_rest_is_still_done(where):
     assert "step: close" in err
     assert code == (1 if where == "close" else 0)
     assert out.startswith("stopped")
+
+
+def test_a_request_that_cannot_be_read_is_logged_without_a_traceback():
+    """Anybody can send bytes that are no HTTP; each is a line of the log and not thirty."""
+    with Running("--port", "0") as running:
+        running.wait_for_banner()
+        with socket.create_connection(("127.0.0.1", running.port), 10) as connection:
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
+            assert connection.recv(100).split()[1] == b"400"
+        running.signal()
+        _, _, err, _ = running.ended()
+    assert "a request could not be read as HTTP" in err
+    assert "Traceback" not in err

@@ -29,6 +29,7 @@ def nested(depth: int) -> bytes:
     return b"[" * depth + b"]" * depth
 
 
+@pytest.mark.spec("J-01", "E-01")
 @pytest.mark.parametrize(
     "body",
     [
@@ -105,6 +106,7 @@ def test_a_plain_text_is_read(body, value):
     assert read_json(body) == value
 
 
+@pytest.mark.spec("S-14")
 def test_the_deepest_nesting_that_is_read():
     """A body may be nested 64 deep and no deeper, counting objects and arrays alike."""
     assert read_json(nested(MAX_DEPTH)) is not None
@@ -150,11 +152,13 @@ def test_a_request_with_one_thing_spoiled_is_refused_under_its_id(spoiled):
     assert message.id == 7
 
 
+@pytest.mark.spec("J-01")
 def test_a_message_without_the_version_is_refused():
     """`jsonrpc` may not be left out."""
     assert isinstance(read_message({"id": 7, "method": "ping"}), Invalid)
 
 
+@pytest.mark.spec("J-02", "C-13")
 @pytest.mark.parametrize("bad", [None, True, False, 1.0, 1.5, [], {}, [1]], ids=repr)
 def test_an_id_is_a_string_or_an_integer(bad):
     """null, booleans, floats and containers are no ids, and such a message is not a notification either."""
@@ -163,6 +167,7 @@ def test_an_id_is_a_string_or_an_integer(bad):
     assert message.id is None
 
 
+@pytest.mark.spec("J-02", "J-05")
 @pytest.mark.parametrize(
     "good", [0, -1, 2**53, 10**300, "", "1", "ä", "x" * 1000], ids=lambda v: repr(v)[:12]
 )
@@ -181,6 +186,7 @@ def test_a_request_may_go_without_params():
     assert read_message(GOOD | {"params": None}) == Request(7, "tools/list", None)
 
 
+@pytest.mark.spec("J-09")
 def test_a_message_without_an_id_is_a_notification():
     """Only an absent id makes a notification."""
     message = read_message({"jsonrpc": "2.0", "method": "notifications/initialized"})
@@ -205,6 +211,7 @@ def test_an_answer_is_read(answer):
     assert message.id == answer.get("id")
 
 
+@pytest.mark.spec("J-06")
 @pytest.mark.parametrize(
     "answer",
     [
@@ -230,6 +237,7 @@ def test_a_spoiled_answer_is_refused(answer):
     assert isinstance(read_message({"jsonrpc": "2.0", **answer}), Invalid)
 
 
+@pytest.mark.spec("J-07")
 def test_an_error_without_an_id_leaves_it_out_or_says_null():
     """Newer schemas leave an unknown id out, older ones and JSON-RPC itself want null."""
     error = Error(-32600, "No.")
@@ -245,6 +253,7 @@ def test_an_error_says_its_data_where_it_has_any():
     assert error_of(1, Error(-1, "No.", data=""))["error"]["data"] == ""
 
 
+@pytest.mark.spec("S-16", "E-05")
 def test_a_crash_tells_nothing():
     """The error of a crash is -32603 and a fixed sentence."""
     assert internal_error().code == -32603
@@ -258,6 +267,7 @@ def test_what_is_sent_is_json(number):
     assert json.loads(sent, parse_constant=pytest.fail)["result"] == {"structuredContent": {"score": None}}
 
 
+@pytest.mark.spec("H-22")
 def test_what_is_sent_is_one_line():
     """A message has no raw newline, so that it fits an event's data line."""
     assert b"\n" not in encode(result_of(1, {"text": "one\ntwo\r"}))

@@ -30,6 +30,7 @@ def test_other_headers_are_nobodys_business():
     assert ProtocolHeaders.read([("X-A", "1"), ("X-A", "2"), ("Cookie", "c")]) == ProtocolHeaders()
 
 
+@pytest.mark.spec("C-27")
 @pytest.mark.parametrize("name", ONCE)
 @pytest.mark.parametrize("second", ["same", "other", ""])
 def test_a_header_that_stands_twice_is_named(name, second):
@@ -52,6 +53,7 @@ def test_accept_may_stand_twice():
     assert headers.accepts("text/event-stream")
 
 
+@pytest.mark.spec("C-09")
 @pytest.mark.parametrize(
     ("value", "takes"),
     [
@@ -87,6 +89,7 @@ def test_accept(value, takes):
     assert accept(value).accepts("application/json") is takes
 
 
+@pytest.mark.spec("C-09")
 def test_no_accept_means_anything():
     """A client that sends no Accept takes what it gets."""
     headers = ProtocolHeaders.read([])
@@ -94,6 +97,7 @@ def test_no_accept_means_anything():
     assert headers.accepts("text/event-stream")
 
 
+@pytest.mark.spec("C-10")
 @pytest.mark.parametrize(
     ("value", "is_json"),
     [

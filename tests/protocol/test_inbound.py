@@ -40,10 +40,13 @@ def read(headers: dict[str, str | None]) -> ProtocolHeaders:
     return ProtocolHeaders.read([(name, value) for name, value in headers.items() if value is not None])
 
 
+def body(value) -> bytes:
+    return value if isinstance(value, bytes) else json.dumps(value).encode()
+
+
 def post(value, **spoiled):
     headers = HEADERS | {name.replace("_", "-"): text for name, text in spoiled.items()}
-    body = value if isinstance(value, bytes) else json.dumps(value).encode()
-    return decide("POST", read(headers), body)
+    return decide("POST", read(headers), body(value))
 
 
 def refused(decision, status, code, rule, request_id=None):
@@ -76,6 +79,7 @@ def test_single_messages(value, message):
     assert post(value) == Single(message)
 
 
+@pytest.mark.spec("C-16")
 def test_initialize_looks_at_no_session_id():
     """`initialize` is one with any session id beside it, and whatever its `_meta` says."""
     meta = INITIALIZE | {"params": INITIALIZE["params"] | {"_meta": {META: MODERN}}}
@@ -84,23 +88,25 @@ def test_initialize_looks_at_no_session_id():
     assert isinstance(post(meta), Initialize)
 
 
-@pytest.mark.parametrize("revision", [*revisions.SERVED, None])
+@pytest.mark.spec("H-53")
+@pytest.mark.parametrize("revision", [*revisions.HANDSHAKE, None])
 def test_every_revision_of_the_handshake_era_is_served(revision):
     """Every handshake revision may stand in the header, or none."""
     assert isinstance(post(CALL, MCP_Protocol_Version=revision), Single)
     assert isinstance(post(INITIALIZE, MCP_Protocol_Version=revision), Initialize)
 
 
+@pytest.mark.spec("H-53", "E-08", "C-01")
 @pytest.mark.parametrize(
-    "revision", ["1900-01-01", "", "2025-11-26", "2025-11-25,2025-06-18", "x" * 500, MODERN]
+    "revision", ["1900-01-01", "", "2025-11-26", "2026-07-29", "2025-11-25,2025-06-18", "x" * 500]
 )
 @pytest.mark.parametrize("value", [CALL, INITIALIZE])
 def test_a_revision_that_is_not_served(revision, value):
-    """An unknown or modern revision in the header is 400 -32022 under the request's id, and lists what is
-    served.
+    """An unknown revision in the header is 400 -32022 under the request's id, and lists what is served, the
+    modern ones first.
     """
     refusal = refused(post(value, MCP_Protocol_Version=revision), 400, -32022, "revision", value["id"])
-    assert refusal.error.data["supported"] == list(revisions.SERVED)
+    assert refusal.error.data["supported"] == [MODERN, "2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"]
     assert refusal.error.data["requested"] == revision[:64]
     assert all(served in refusal.error.message for served in revisions.SERVED)
     assert len(refusal.error.message) < 250
@@ -118,6 +124,7 @@ def test_a_revision_that_is_not_served_is_refused_without_an_id(value):
     refused(post(value, MCP_Protocol_Version="1900-01-01"), 400, -32022, "revision")
 
 
+@pytest.mark.spec("H-53", "C-01")
 @pytest.mark.parametrize("verb", ["GET", "DELETE"])
 def test_verbs_without_a_body_refuse_such_a_revision_too(verb):
     """GET and DELETE with an unknown revision are 400 without an id."""
@@ -125,78 +132,78 @@ def test_verbs_without_a_body_refuse_such_a_revision_too(verb):
     refused(decide(verb, headers, b""), 400, -32022, "revision")
 
 
-@pytest.mark.parametrize("header", [None, MODERN])
-def test_a_modern_request_is_led_back(header):
-    """A request of the modern era is 400 -32022, with the header or by its body alone, so that a client
-    falls back.
-    """
-    value = CALL | {"params": {"_meta": {META: MODERN}}}
-    refusal = refused(post(value, MCP_Protocol_Version=header), 400, -32022, "revision", 7)
-    assert refusal.error.data["supported"] == list(revisions.SERVED)
-    assert "initialize" in refusal.error.message
+@pytest.mark.spec("C-18", "D-04")
+def test_the_modern_era_has_no_initialize():
+    """`initialize` under a modern header is 400 -32022 that names what it can be sent with."""
+    refusal = refused(post(INITIALIZE, MCP_Protocol_Version=MODERN), 400, -32022, "revision", 1)
+    assert refusal.error.data["requested"] == MODERN
+    assert set(revisions.HANDSHAKE) < set(refusal.error.data["supported"])
 
 
-@pytest.mark.parametrize("header", [*revisions.SERVED, "1900-01-01"])
-def test_a_body_that_contradicts_its_header(header):
-    """A revision in `_meta` that differs from the header is 400 -32020: a MUST of 2026-07-28, before any
-    other.
-    """
-    value = CALL | {"params": {"_meta": {META: MODERN}}}
-    refused(post(value, MCP_Protocol_Version=header), 400, -32020, "revision-mismatch", 7)
-
-
-@pytest.mark.parametrize("claimed", [*revisions.SERVED, 5, None, ["2025-11-25"], {}])
+@pytest.mark.spec("J-11")
+@pytest.mark.parametrize("claimed", revisions.HANDSHAKE)
 def test_a_handshake_revision_in_the_body_is_only_a_remark(claimed):
-    """A `_meta` that names a handshake revision, or none at all, changes nothing."""
+    """A `_meta` that names a handshake revision changes nothing, the header's or another one."""
     value = CALL | {"params": {"_meta": {META: claimed}}}
     assert isinstance(post(value), Single)
     assert isinstance(post(value, MCP_Protocol_Version=None), Single)
 
 
+@pytest.mark.spec("J-11")
 @pytest.mark.parametrize("meta", [None, 5, "x", [], {}])
 def test_a_meta_of_any_shape_is_survived(meta):
     """Whether `_meta` is an object is the kernel's to say; the ladder only looks into one that is."""
     assert isinstance(post(CALL | {"params": {"_meta": meta}}), Single)
 
 
+@pytest.mark.spec("C-27")
 @pytest.mark.parametrize("name", ["Mcp-Session-Id", "MCP-Protocol-Version", "Content-Type", "Last-Event-ID"])
-@pytest.mark.parametrize("verb", ["POST", "GET", "DELETE", "PUT"])
-def test_a_duplicate_header_is_refused_first(name, verb):
-    """A protocol header that stands twice is 400 before anything else is looked at."""
-    headers = ProtocolHeaders.read([*HEADERS.items(), (name, "2025-11-25"), (name, "2025-11-25")])
-    refusal = refused(decide(verb, headers, b"not json"), 400, -32600, "duplicate-header")
+@pytest.mark.parametrize(
+    ("verb", "value"), [("POST", CALL), ("POST", [CALL]), ("GET", None), ("DELETE", None)]
+)
+def test_a_duplicate_header_is_refused(name, verb, value):
+    """A protocol header that stands twice is 400, even with the same value, before the session is asked for."""
+    headers = ProtocolHeaders.read([*HEADERS.items(), (name, HEADERS.get(name, "x")), (name, "2025-11-25")])
+    request_id = 7 if value == CALL else None
+    refusal = refused(decide(verb, headers, body(value)), 400, -32600, "duplicate-header", request_id)
     assert name in refusal.error.message
 
 
+@pytest.mark.spec("E-17", "C-10")
 @pytest.mark.parametrize("content_type", [None, "", "text/plain", "application/jsonx", "multipart/form-data"])
 def test_a_body_of_another_type_is_415(content_type):
     """What is not application/json is 415, before its bytes are read."""
     refused(post(b"{", Content_Type=content_type), 415, -32600, "content-type")
 
 
+@pytest.mark.spec("C-10")
 def test_the_type_has_no_case_and_may_have_parameters():
     """`APPLICATION/JSON; charset=utf-8` is JSON."""
     assert isinstance(post(CALL, Content_Type="APPLICATION/JSON; charset=utf-8"), Single)
 
 
+@pytest.mark.spec("H-03", "C-09")
 @pytest.mark.parametrize("accept", ["text/html", "", "application/json;q=0", "application/jsonx, text/plain"])
 def test_a_post_that_accepts_neither_form_is_406(accept):
     """A client that takes neither JSON nor events cannot be answered."""
     refused(post(CALL, Accept=accept), 406, -32600, "accept")
 
 
+@pytest.mark.spec("C-09")
 @pytest.mark.parametrize("accept", [None, "*/*", "application/json", "text/event-stream", "application/*"])
 def test_a_post_is_answered_leniently(accept):
     """Either form in Accept is enough, and so is no Accept at all."""
     assert isinstance(post(CALL, Accept=accept), Single)
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b'{"a":1,"a":2}', b"\xff", b"[" * 65 + b"]" * 65])
-def test_a_body_that_is_not_json_is_a_parse_error(body):
+@pytest.mark.spec("J-15", "S-14", "E-01", "C-11")
+@pytest.mark.parametrize("raw", [b"", b"{", b'{"a":1,"a":2}', b"\xff", b"[" * 65 + b"]" * 65])
+def test_a_body_that_is_not_json_is_a_parse_error(raw):
     """400 -32700 without an id."""
-    refused(post(body), 400, -32700, "json")
+    refused(post(raw), 400, -32700, "json")
 
 
+@pytest.mark.spec("J-02", "J-15", "H-04", "H-06", "E-02", "C-12", "C-13")
 @pytest.mark.parametrize(
     ("value", "request_id"),
     [
@@ -211,6 +218,7 @@ def test_a_body_that_is_not_json_is_a_parse_error(body):
         (CALL | {"method": 5}, 7),
         (CALL | {"params": []}, 7),
         ({"jsonrpc": "2.0", "id": "a"}, "a"),
+        (NOTE | {"params": []}, None),
     ],
     ids=str,
 )
@@ -219,6 +227,7 @@ def test_json_that_is_no_message(value, request_id):
     refused(post(value), 400, -32600, "message", request_id)
 
 
+@pytest.mark.spec("E-16", "C-34")
 @pytest.mark.parametrize("verb", ["PUT", "PATCH", "HEAD", "OPTIONS", "TRACE", "post", "BREW"])
 def test_other_verbs(verb):
     """405 that lists the verbs that are."""
@@ -232,6 +241,7 @@ def test_get_and_delete():
     assert decide("DELETE", read({}), b"") == End()
 
 
+@pytest.mark.spec("H-26")
 @pytest.mark.parametrize("accept", ["application/json", "text/event-stream;q=0", "text/html"])
 def test_a_get_answers_events_only(accept):
     """A GET that does not take an event stream is 406."""
@@ -247,6 +257,7 @@ def call(request_id):
     return CALL | {"id": request_id}
 
 
+@pytest.mark.spec("H-60", "H-61", "C-35")
 @pytest.mark.parametrize(
     "members",
     [
@@ -269,6 +280,7 @@ def test_a_batch_is_read(members):
     ]
 
 
+@pytest.mark.spec("H-61", "H-65", "H-67")
 @pytest.mark.parametrize(
     "members",
     [
@@ -296,6 +308,7 @@ def test_a_batch_is_refused_whole(members):
     refused(post(members), 400, -32600, "batch")
 
 
+@pytest.mark.spec("H-60", "H-66", "H-68", "C-14", "C-15")
 @pytest.mark.parametrize(("revision", "allowed"), BATCHES)
 def test_only_the_first_two_revisions_have_batches(revision, allowed):
     """2025-03-26 has batches and 2024-11-05 counts as it; 2025-06-18 took them out."""
@@ -325,6 +338,7 @@ def test_not_allowed_lists_what_is():
 
 def test_the_assumed_revision_is_served():
     """What a request without session and header speaks is a revision of ours, and the newest stands first."""
-    assert revisions.is_served(revisions.ASSUMED)
-    assert revisions.SERVED[0] == max(revisions.SERVED)
-    assert not revisions.is_served(MODERN)
+    assert revisions.is_handshake(revisions.ASSUMED)
+    assert list(revisions.SERVED) == sorted(revisions.SERVED, reverse=True)
+    assert not any(revisions.is_handshake(revision) for revision in revisions.MODERN)
+    assert not any(revisions.is_modern(revision) for revision in revisions.HANDSHAKE)

@@ -28,6 +28,7 @@ request_ids = st.integers(-(2**53), 2**53) | st.text(max_size=60)
 kinds = st.sampled_from(["call", "standing"])
 
 
+@pytest.mark.spec("H-22")
 @pytest.mark.parametrize(
     ("wire", "expected"),
     [
@@ -45,6 +46,7 @@ def test_frames(wire, expected):
     assert wire == expected
 
 
+@pytest.mark.spec("H-37")
 @given(kinds, request_ids, randomness, keys, st.integers(0, 999_999_999), st.integers(0, 10**15 - 1))
 def test_an_id_comes_back_as_it_was_sent(kind, request_id, nine, key, epoch, n):
     """An id is parsed into the place it was made of, which knows its session, its kind and its request."""
@@ -58,6 +60,7 @@ def test_an_id_comes_back_as_it_was_sent(kind, request_id, nine, key, epoch, n):
     assert carried == [] or (carried == [request_id] and type(carried[0]) is type(request_id))
 
 
+@pytest.mark.spec("H-39", "C-23")
 @given(kinds, request_ids, randomness, keys, keys)
 def test_an_id_is_its_own_sessions(kind, request_id, nine, key, other):
     """A name that another session's key made is not this session's."""
@@ -65,6 +68,7 @@ def test_an_id_is_its_own_sessions(kind, request_id, nine, key, other):
     assert cursor.belongs_to(key) is (key == other)
 
 
+@pytest.mark.spec("H-39", "H-42")
 @given(kinds, request_ids, randomness, st.data())
 def test_no_character_of_a_name_can_be_exchanged(kind, request_id, nine, data):
     """Whoever changes one character of a stream's name no longer holds an id of the session."""
@@ -84,6 +88,7 @@ def test_a_name_cannot_be_made_longer_or_shorter(kind, request_id, nine, more):
         assert cursor is None or not cursor.belongs_to(KEY)
 
 
+@pytest.mark.spec("H-42")
 @pytest.mark.parametrize(
     "text",
     [
@@ -145,6 +150,7 @@ def test_what_carries_nothing_readable(name):
     assert request_ids_of(name) == []
 
 
+@pytest.mark.spec("H-36")
 @given(randomness, randomness)
 def test_names_differ_by_their_randomness(one, two):
     """Two streams of one session have one name only if they have the same random bytes."""

@@ -34,11 +34,13 @@ def test_an_id_comes_back_from_its_text():
     assert WireId.parse(str(wire)) == wire
 
 
+@pytest.mark.spec("H-45")
 def test_an_id_is_visible_ascii():
     """An `Mcp-Session-Id` has visible ASCII only (2025-11-25 transports, Session Management 1)."""
     assert re.fullmatch(r"[\x21-\x7e]+", str(WireId.mint()))
 
 
+@pytest.mark.spec("H-44", "S-05")
 def test_a_secret_has_128_bits_and_no_two_are_alike():
     """The secret is 128 random bits, so it cannot be guessed and is never repeated."""
     secrets = {WireId.mint().secret for _ in range(500)}
@@ -54,6 +56,7 @@ def test_the_secret_stays_out_of_sight():
     assert len(wire.digest) == 32
 
 
+@pytest.mark.spec("S-05")
 def test_a_secret_opens_its_own_session_only():
     """One changed character, another session's secret and a digest in the secret's place do not open it."""
     wire, other = WireId.mint(), WireId.mint()

@@ -44,6 +44,7 @@ async def test_an_open_that_fails_leaves_nothing(node, store, trouble):
     assert (node.table.cached, node.table.opened) == (0, 0)
 
 
+@pytest.mark.spec("S-14")
 async def test_the_cap_is_handed_to_the_store(make_node, store):
     """At `max_sessions` live sessions, none of them idle for long, the next is refused."""
     node = make_node(max_sessions=2)
@@ -68,6 +69,7 @@ async def test_what_is_ended_for_room_is_gone_here_too(make_node, clock):
 # --- admission
 
 
+@pytest.mark.spec("S-07", "C-08")
 @pytest.mark.parametrize("cached", [True, False])
 async def test_unknown_ended_foreign_and_wrong_are_all_none(make_node, cached):
     """Nobody can tell a session that never was from one that ended, belongs to another or has another
@@ -342,6 +344,7 @@ async def test_an_end_heard_in_an_outage_counts(node, store):
 # --- owners
 
 
+@pytest.mark.spec("S-07")
 async def test_an_unowned_session_is_adopted_once(make_node, store):
     """The first verified principal with the secret gets it; another and nobody at all are refused from
     then on.
@@ -370,6 +373,7 @@ async def test_two_who_adopt_at_once(node, store):
     assert [session is not None for session in await asyncio.gather(alice, bob)] == [True, False]
 
 
+@pytest.mark.spec("S-07", "S-12")
 @pytest.mark.parametrize(
     "other", [(None, "alice", "app"), ("https://issuer", "alice", None), (None, None, None)]
 )

@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from archon_transport.sessions import StoreUnavailable, Writer
-from archon_transport.sessions.record import Touch
+from archon_transport.sessions.record import Inferred, Touch
 
 
 class Sink:
@@ -18,6 +18,7 @@ class Sink:
         self.during = lambda: None
         self.gate: asyncio.Event | None = None
         self.dead: set[str] = set()
+        self.inferred: list[str] = []
 
     async def write(self, touches, *, node):
         if self.gate is not None:
@@ -28,6 +29,9 @@ class Sink:
             raise self.failure
         self.batches.append(list(touches))
         return {touch.session_id for touch in touches} - self.dead
+
+    async def infer(self, records, *, node):
+        self.inferred += [record.session_id for record, touch in records for _ in range(touch.requests)]
 
     def total(self, session_id: str) -> int:
         return sum(t.requests for batch in self.batches for t in batch if t.session_id == session_id)
@@ -234,3 +238,21 @@ async def test_stop_waits_for_a_hanging_store_for_so_long_only(sink):
     async with asyncio.timeout(5):
         await writer.stop(timeout=0.05)
     assert writer.lost == 1
+
+
+async def test_inferred_records_go_their_own_way(sink):
+    """A record's touch is no session's, and is written once though the sessions' batch has to come again."""
+    told = []
+    writer = Writer(sink, node="n", on_written=lambda asked, alive, started: told.append((asked, alive)))
+    record = Inferred("r", "none", None, "2025-03-26", "curl", "8", False)
+    for _ in range(2):
+        writer.add(Touch("r", requests=1, inferred=record))
+    writer.note("a", requests=1)
+    sink.failure = StoreUnavailable("away")
+    await writer.flush()
+    assert (sink.inferred, sink.batches) == (["r", "r"], [])
+    sink.failure = None
+    await writer.flush()
+    assert sink.inferred == ["r", "r"]
+    assert (sink.total("a"), sink.total("r")) == (1, 0)
+    assert told == [({"a"}, {"a"})]

@@ -49,6 +49,7 @@ def test_a_json_line_is_one_object(log):
     }
 
 
+@pytest.mark.spec("S-17")
 @pytest.mark.parametrize("style", ["text", "json"])
 def test_no_value_begins_a_line_of_its_own(log, style):
     """A newline in a client's name, or in the sentence, stays inside its line."""

@@ -106,6 +106,7 @@ async def test_only_the_sets_asked_for_are_applied(connection: Any):
         "archon_mcp_sessions",
         "archon_mcp_requests",
         "archon_mcp_incarnations",
+        "archon_mcp_keys",
         "archon_mcp_streams",
         "archon_mcp_events",
         "archon_mcp_questions",

@@ -64,6 +64,7 @@ async def test_a_place_behind_the_tail_has_missed_nothing(nodes: Nodes):
     assert await nodes.b.store.read(key, (999_999_999, 1)) == ([], True)
 
 
+@pytest.mark.spec("H-39", "S-08", "C-23")
 async def test_streams_and_sessions_are_apart(nodes: Nodes):
     """Nothing is read of another stream of the session, nor of a stream of that name elsewhere."""
     key, foreign = new_key(), new_key()
@@ -144,6 +145,7 @@ async def test_a_log_that_is_too_large_loses_its_oldest_notifications(nodes: Nod
     assert CALL_BYTES // 2 < sum(len(event.data) for event in stored) <= CALL_BYTES
 
 
+@pytest.mark.spec("S-14")
 async def test_a_standing_log_is_bounded(nodes: Nodes):
     """So is what nobody has fetched of a standing stream, and one huge notification is not kept at all."""
     session_id, _ = new_key()
@@ -159,6 +161,7 @@ async def test_a_standing_log_is_bounded(nodes: Nodes):
 # -- viewers
 
 
+@pytest.mark.spec("H-30")
 async def test_the_newest_viewer_wins(nodes: Nodes):
     """Whoever attaches last is the viewer, and the node that was is told to look."""
     key = new_key()
@@ -330,6 +333,7 @@ async def test_a_question_is_committed_with_its_event(nodes: Nodes):
     assert await nodes.a.store.answers([question, (key[0], "q-2"), (new_key()[0], "q-1")]) == both
 
 
+@pytest.mark.spec("H-120")
 async def test_one_answer_of_many_counts(nodes: Nodes):
     """However many arrive at once, wherever, one is taken and stays."""
     key = new_key()
@@ -345,6 +349,7 @@ async def test_one_answer_of_many_counts(nodes: Nodes):
     assert await nodes.a.store.answers([question]) == {question: (winner, None)}
 
 
+@pytest.mark.spec("H-120", "S-11")
 async def test_an_answer_of_somebody_else_changes_nothing(nodes: Nodes):
     """Another owner, another session, an id that was never asked: no answer, and the right one counts."""
     key, foreign = new_key(), new_key()

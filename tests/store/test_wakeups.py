@@ -13,13 +13,15 @@ from typing import Any
 import asyncpg
 import pytest
 
+from archon_transport.embedded.cluster import Cluster
 from archon_transport.sessions.port import StoreUnavailable
 from archon_transport.sessions.record import Touch
 from archon_transport.store import PostgresStore
-from archon_transport.store.embedded.cluster import Cluster
 from tests.faults.proxy import Proxy
 
 from .test_sessions_contract import new_session
+
+pytestmark = pytest.mark.long
 
 
 async def until(true: Callable[[], Any], seconds: float = 8.0) -> float:

@@ -8,6 +8,7 @@ from archon_transport.store.memory import MemoryStore
 from tests.transport.house import TOOLS, running, until
 
 MODES = pytest.mark.parametrize("mode", [{"mode": "legacy"}, {}], ids=["legacy", "default"])
+LEGACY = pytest.mark.parametrize("mode", [{"mode": "legacy"}], ids=["legacy"])
 
 
 @MODES
@@ -21,19 +22,19 @@ async def test_a_client_lists_and_calls(house, store, mode):
         with pytest.raises(MCPError, match="Not today"):
             await client.call_tool("refuse", {})
         assert [prompt.name for prompt in (await client.list_prompts()).prompts] == ["greet"]
-        assert await store.count() == 1
+        assert await store.count() == (1 if mode else 0)
     assert await store.count() == 0
 
 
-@MODES
-async def test_the_default_client_falls_back_and_keeps_the_newest_revision(house, store, mode):
-    """Led back by -32022, the client of both eras negotiates the newest handshake revision."""
+@LEGACY
+async def test_a_client_of_the_handshake_negotiates_its_newest_revision(house, store, mode):
+    """Asked for the newest it knows, the server agrees."""
     async with Client(house.url, **mode):
         (row,) = await store.page()
         assert row.revision == "2025-11-25"
 
 
-@MODES
+@LEGACY
 @pytest.mark.parametrize("require_session_id", [True, False])
 async def test_a_client_does_not_notice_a_new_server(mode, require_session_id):
     """The whole server is replaced over the same store, on the same port: the client's next call is
@@ -60,7 +61,8 @@ async def test_a_client_does_not_notice_a_new_server(mode, require_session_id):
     assert await store.count() == 0
 
 
-@MODES
+@pytest.mark.spec("H-01")
+@LEGACY
 async def test_a_client_that_listens_is_awake(house, mode):
     """An open stream is traffic: the session of a client that listens is not put to sleep."""
     async with Client(house.url, **mode) as client:

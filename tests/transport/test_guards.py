@@ -24,12 +24,14 @@ FOREIGN_HOSTS = [
 ]
 
 
+@pytest.mark.spec("S-04")
 @pytest.mark.parametrize("host", LOOPBACK)
 def test_this_machine_is_always_itself(host):
     """Loopback names are allowed on any port."""
     assert Guards().refuse(host, None) is None
 
 
+@pytest.mark.spec("S-04", "E-17")
 @pytest.mark.parametrize("host", FOREIGN_HOSTS)
 def test_any_other_host_is_421(host):
     """A Host that is not listed is refused, however much it looks like one that is."""
@@ -57,6 +59,7 @@ def test_an_allowed_host_is_a_name_or_a_name_with_a_port(allowed, host, passes):
     assert (Guards(hosts=[allowed]).refuse(host, None) is None) is passes
 
 
+@pytest.mark.spec("S-01", "S-02", "S-03", "E-14")
 @pytest.mark.parametrize(
     ("origin", "passes"),
     [
@@ -105,11 +108,13 @@ def test_the_page_of_an_allowed_host_may_ask_it():
     assert guards.refuse("archon.example:8051", "http://archon.example:9").status == 403
 
 
+@pytest.mark.spec("S-04")
 def test_a_rebound_page_is_stopped_by_its_host():
     """After DNS rebinding Host and Origin agree with each other; the Host is not ours, and that is enough."""
     assert Guards().refuse("evil.example:8051", "http://evil.example:8051").status == 421
 
 
+@pytest.mark.spec("S-17")
 @pytest.mark.parametrize("host", ["x\x00y\n", "\udcff", "h" * 5000])
 def test_what_is_shown_of_a_header_is_short_and_printable(host):
     """A refusal shows a client's own words cut and without what could break a line or an encoding."""
@@ -122,6 +127,7 @@ def test_what_is_shown_of_a_header_is_short_and_printable(host):
 # --- over a socket
 
 
+@pytest.mark.spec("S-01", "S-02", "E-14", "E-17", "C-40")
 @pytest.mark.parametrize("verb", ["POST", "GET", "DELETE", "PUT"])
 async def test_every_verb_is_guarded(house, store, verb):
     """No verb passes with a foreign Host or Origin, and nothing is made."""
@@ -195,3 +201,29 @@ async def test_an_answer_to_a_stranger_needs_no_session(house):
     answer = await house.post(request(1, "ping"), Host="evil.example")
     assert answer.body["id"] is None
     assert answer.headers["Content-Type"] == "application/json"
+
+
+@pytest.mark.spec("S-15")
+async def test_a_page_of_an_allowed_origin_may_call_and_read(store):
+    """A browser's preflight is answered, and every answer, refusals among them, may be read by the page."""
+    page = {"Origin": "https://app.example.com"}
+    async with running(store, guards=Guards(origins=["https://app.example.com"])) as house:
+        asked = {"Access_Control_Request_Method": "POST", "Access_Control_Request_Headers": "mcp-session-id"}
+        preflight = await house.send("OPTIONS", **page, **asked)
+        assert (preflight.status, preflight.raw) == (204, b"")
+        assert preflight.headers["Access-Control-Allow-Headers"] == "mcp-session-id"
+        for answer in (preflight, await house.initialize(**page), await house.send("POST", b"{", **page)):
+            assert answer.headers["Access-Control-Allow-Origin"] == page["Origin"]
+            assert "Mcp-Session-Id" in answer.headers["Access-Control-Expose-Headers"]
+        assert "Access-Control-Allow-Origin" not in (await house.initialize()).headers
+
+
+async def test_a_page_of_another_origin_is_told_nothing(house):
+    """Neither a preflight nor an answer opens anything to an origin that is not allowed."""
+    asked = {"Origin": "https://evil.example", "Access_Control_Request_Method": "POST"}
+    for answer in (
+        await house.send("OPTIONS", **asked),
+        await house.initialize(Origin="https://evil.example"),
+    ):
+        assert answer.status == 403
+        assert not [name for name in answer.headers if name.startswith("Access-Control")]

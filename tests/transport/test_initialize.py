@@ -11,6 +11,7 @@ from tests.transport.house import handshake, running
 REVISIONS = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"]
 
 
+@pytest.mark.spec("H-43", "H-80", "H-81")
 @pytest.mark.parametrize("revision", REVISIONS)
 async def test_each_revision_is_negotiated(house, store, revision):
     """A revision that is served is answered as asked for, kept in the row, and a session made of it."""
@@ -27,6 +28,7 @@ async def test_each_revision_is_negotiated(house, store, revision):
     assert (said["revision"], said["protocol_version"]) == (revision, revision)
 
 
+@pytest.mark.spec("H-81", "D-08", "C-37")
 @pytest.mark.parametrize("asked", ["1999-01-01", "2026-07-28", "", "latest"])
 async def test_an_unknown_revision_is_answered_with_the_newest_of_this_era(house, asked):
     """A revision that is not served is countered with the newest handshake revision, never a modern one."""
@@ -45,6 +47,7 @@ async def test_the_id_on_the_wire_is_not_the_id_that_is_shown(house, store):
     assert secret not in repr(row)
 
 
+@pytest.mark.spec("H-50", "H-51", "H-74", "C-19")
 @pytest.mark.parametrize(
     "params",
     [
@@ -71,6 +74,7 @@ async def test_a_failed_initialize_leaves_nothing(house, store, params):
     assert await store.count() == 0
 
 
+@pytest.mark.spec("H-51", "H-65", "C-18")
 @pytest.mark.parametrize("refused", ["array", "modern", "broken"])
 async def test_a_refused_initialize_leaves_nothing(house, store, refused):
     """An `initialize` that the ladder refuses makes no session and sends no id."""
@@ -96,6 +100,7 @@ async def test_a_huge_handshake_is_refused(house, store):
     assert await store.count() == 0
 
 
+@pytest.mark.spec("C-16", "C-17")
 async def test_any_session_id_beside_it_is_ignored(house, store):
     """A stale, an unknown and a live id beside `initialize` make a new session, and the old one is left
     alone.
@@ -119,6 +124,7 @@ async def test_the_lifespan_is_entered_once(house):
     assert house.works.lifespans == 1
 
 
+@pytest.mark.spec("S-14", "E-17")
 async def test_a_full_table_says_when_to_come_back():
     """Where every session is in use the next is 503 with Retry-After, and leaves nothing."""
     store = MemoryStore()
@@ -131,6 +137,7 @@ async def test_a_full_table_says_when_to_come_back():
         assert await store.count() == 1
 
 
+@pytest.mark.spec("H-50")
 async def test_only_initialize_sends_an_id(house, session):
     """No other answer carries a session id, whatever it says."""
     answers = [

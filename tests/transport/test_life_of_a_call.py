@@ -21,6 +21,7 @@ def sent(work) -> asyncio.Task:
     return asyncio.create_task(work)
 
 
+@pytest.mark.spec("H-92", "H-99", "E-11")
 async def test_a_cancelled_call_stops_and_is_answered(house, session):
     """`notifications/cancelled` stops the handler, and the exchange that waits gets -32800."""
     call = sent(house.call("slow", session, id=5))
@@ -49,6 +50,7 @@ async def test_a_handler_that_will_not_stop_does_not_hold_the_answer(house, sess
     assert house.works.finished.is_set()
 
 
+@pytest.mark.spec("H-93", "C-35")
 @pytest.mark.parametrize("other", ["5", 6, True, 5.5, None, [5]])
 async def test_only_the_call_that_is_named_is_cancelled(house, session, other):
     """A cancellation of another id, also of one that only looks like it, changes nothing."""
@@ -59,6 +61,7 @@ async def test_only_the_call_that_is_named_is_cancelled(house, session, other):
     assert (await call).said == "done"
 
 
+@pytest.mark.spec("H-97")
 async def test_one_session_does_not_cancel_anothers_call(house, session):
     """Ids are a session's own: a stranger's cancellation of the same id changes nothing."""
     stranger = await house.connect()
@@ -69,6 +72,7 @@ async def test_one_session_does_not_cancel_anothers_call(house, session):
     assert (await call).said == "done"
 
 
+@pytest.mark.spec("H-93", "H-98")
 async def test_cancelling_what_is_done_does_nothing(house, session):
     """A cancellation that comes too late is 202 and harms nobody."""
     assert (await house.call("echo", session, id=5, value="x")).said == "x"
@@ -76,6 +80,7 @@ async def test_cancelling_what_is_done_does_nothing(house, session):
     assert (await house.call("echo", session, id=5, value="y")).said == "y"
 
 
+@pytest.mark.spec("H-20")
 async def test_a_client_that_goes_away_does_not_cancel(house, session):
     """In this era a lost connection is no cancellation: the call runs to its end, and the id is free then."""
     reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
@@ -92,6 +97,7 @@ async def test_a_client_that_goes_away_does_not_cancel(house, session):
     del reader
 
 
+@pytest.mark.spec("J-03", "C-35")
 async def test_an_id_in_flight_is_refused(house, session):
     """A second request with a running one's id is 400 -32600; "5" beside 5 and another session's 5 are
     not.
@@ -107,6 +113,7 @@ async def test_an_id_in_flight_is_refused(house, session):
     assert (await house.call("echo", session, id=5, value="again")).said == "again"
 
 
+@pytest.mark.spec("C-26")
 async def test_delete_ends_the_calls_of_its_session(house, session):
     """A session that ends while its call runs: the handler stops, the exchange is 404, other sessions go
     on.
@@ -153,6 +160,7 @@ async def test_a_session_with_a_running_call_does_not_sleep(house, session):
     assert not house.transport.calls.busy(public)
 
 
+@pytest.mark.spec("E-17")
 async def test_while_draining_new_work_is_503(house, session):
     """A server that stops refuses new work and says when to come back; the session stays."""
     call = sent(house.call("slow", session))
@@ -228,6 +236,7 @@ async def batched(request, house):
     return await house.connect(request.param)
 
 
+@pytest.mark.spec("H-60", "H-63", "C-14")
 async def test_a_batch_is_answered_by_a_batch(house, batched):
     """Requests of a batch are answered in one array, each under its id, with results and errors side by
     side.
@@ -258,6 +267,7 @@ async def test_the_members_of_a_batch_run_side_by_side(house, batched):
     assert [item["result"]["content"][0]["text"] for item in answer.body] == ["met", "met"]
 
 
+@pytest.mark.spec("H-62")
 @pytest.mark.parametrize(
     "members",
     [
@@ -271,6 +281,7 @@ async def test_a_batch_that_asks_for_nothing_is_202(house, batched, members):
     assert (answer.status, answer.raw) == (202, b"")
 
 
+@pytest.mark.spec("H-61", "H-65", "H-67")
 @pytest.mark.parametrize(
     "members",
     [
@@ -302,6 +313,7 @@ async def test_a_batch_with_an_id_in_flight_runs_nothing(house, batched):
     await call
 
 
+@pytest.mark.spec("H-04", "H-66", "H-68", "C-15")
 @pytest.mark.parametrize("revision", ["2025-06-18", "2025-11-25"])
 async def test_later_revisions_have_no_batches(house, revision):
     """From 2025-06-18 on an array is 400, whatever the header says: the row decides."""
@@ -312,6 +324,7 @@ async def test_later_revisions_have_no_batches(house, revision):
         assert revision in answer.error["message"]
 
 
+@pytest.mark.spec("H-68", "C-03")
 async def test_an_older_session_keeps_its_batches(house, batched):
     """A newer header does not take batches from a session that negotiated them."""
     answer = await house.post([request(1, "ping")], batched, MCP_Protocol_Version="2025-11-25")
@@ -359,6 +372,7 @@ async def test_a_batch_of_a_lost_session_is_404(house):
     assert answer.body["id"] is None
 
 
+@pytest.mark.spec("H-68")
 async def test_a_batch_without_a_session():
     """Where no session is needed the header's revision decides, and 2025-03-26 where there is none."""
     async with running(MemoryStore(), require_session_id=False) as house:

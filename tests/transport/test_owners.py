@@ -32,6 +32,7 @@ async def house(store):
         yield house
 
 
+@pytest.mark.spec("S-06", "E-13")
 async def test_without_a_token_there_is_nothing(house, store):
     """Every verb without a valid token is 401 with a challenge, and makes and ends nothing."""
     session = await house.connect(**bearer("alice"))
@@ -46,6 +47,7 @@ async def test_without_a_token_there_is_nothing(house, store):
     assert await store.count() == 1
 
 
+@pytest.mark.spec("S-06", "S-07", "S-08", "C-08")
 async def test_a_session_belongs_to_who_made_it(house, store):
     """Another principal with the very same id gets what an unknown id gets; a renewed token is the same
     owner.
@@ -62,6 +64,7 @@ async def test_a_session_belongs_to_who_made_it(house, store):
     assert (await house.send("DELETE", session=session, **bearer("alice"))).status == 200
 
 
+@pytest.mark.spec("H-97", "S-07")
 async def test_a_foreign_cancellation_is_404(house):
     """A stranger can neither cancel nor answer in another's session."""
     session = await house.connect(**bearer("alice"))
@@ -85,6 +88,7 @@ async def test_an_unowned_session_is_adopted_once(store):
         assert (await open_house.ask("ping", session=session)).status == 404
 
 
+@pytest.mark.spec("S-12")
 async def test_a_tool_sees_who_asks(house):
     """`sessions.current()` names the session and the principal of the call at hand."""
     for name in ("alice", "bob"):

@@ -5,13 +5,16 @@ import json
 import logging
 
 import pytest
+from mcp.shared.exceptions import MCPError
+from opentelemetry import trace
 
 from archon_transport.store.memory import MemoryStore
-from tests.transport.house import SECRET, request, running, tool_call, until
+from tests.transport.house import SECRET, Works, request, running, text, tool_call, until
 
 REVISIONS = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"]
 
 
+@pytest.mark.spec("J-02", "J-05")
 @pytest.mark.parametrize(
     "id", [0, -5, 7, 2**60, 10**40, "", "7", "ä😀", "x" * 500], ids=lambda id: repr(id)[:10]
 )
@@ -22,6 +25,7 @@ async def test_an_id_is_echoed_with_its_type(house, session, id):
     assert type(answer.body["id"]) is type(id)
 
 
+@pytest.mark.spec("J-01", "H-07")
 async def test_tools_are_listed_and_called(house, session):
     """A request is answered 200 as one JSON object."""
     listed = await house.ask("tools/list", session=session)
@@ -30,12 +34,14 @@ async def test_tools_are_listed_and_called(house, session):
     assert (await house.ask("prompts/list", session=session)).body["result"]["prompts"] == [{"name": "greet"}]
 
 
+@pytest.mark.spec("H-84", "H-90")
 async def test_a_request_before_initialized_is_served(house, session):
     """A client that does not say `initialized` first is served all the same."""
     assert (await house.ask("ping", session=session)).status == 200
     assert (await house.ask("tools/list", session=session)).status == 200
 
 
+@pytest.mark.spec("J-15", "H-08")
 async def test_an_error_answer_rides_a_200(house, session):
     """In a live session 404 would mean a lost session, so an unknown method is 200 with -32601."""
     answer = await house.ask("no/such/method", session=session, id="a")
@@ -44,6 +50,7 @@ async def test_an_error_answer_rides_a_200(house, session):
     assert (answer.status, answer.error["code"]) == (200, -32601)
 
 
+@pytest.mark.spec("J-15", "H-08", "S-16")
 async def test_bad_params_are_minus_32602(house, session):
     """Params that do not fit are -32602 without a validator's text."""
     for params in ({}, {"name": 5}, {"name": "echo", "arguments": []}):
@@ -54,6 +61,7 @@ async def test_bad_params_are_minus_32602(house, session):
     assert (unknown.status, unknown.error["code"]) == (200, -32602)
 
 
+@pytest.mark.spec("J-06")
 async def test_a_handlers_own_error_is_passed_on(house, session):
     """An MCPError goes to the client as it is."""
     error = (await house.call("refuse", session)).error
@@ -65,6 +73,7 @@ async def test_a_tool_that_says_no_is_a_result(house, session):
     assert (await house.call("iserror", session)).body["result"]["isError"] is True
 
 
+@pytest.mark.spec("J-15", "S-16", "E-05")
 async def test_a_crash_tells_the_log_and_not_the_client(house, session, caplog):
     """A handler's exception is -32603 with a fixed text; its own text goes to the log."""
     with caplog.at_level(logging.ERROR):
@@ -93,6 +102,7 @@ async def test_numbers_that_json_does_not_have_become_null(house, session):
     assert result["structuredContent"] == {"score": None}
 
 
+@pytest.mark.spec("H-102")
 async def test_what_json_cannot_carry_is_dropped_or_refused(house, session):
     """In a JSON answer a handler's notifications are dropped and its questions fail."""
     only = {"Accept": "application/json"}
@@ -102,9 +112,101 @@ async def test_what_json_cannot_carry_is_dropped_or_refused(house, session):
     assert "error" in answer.body
 
 
+@pytest.mark.spec("H-114", "M-100")
+@pytest.mark.parametrize(
+    ("method", "params"),
+    [
+        (
+            "completion/complete",
+            {"ref": {"type": "ref/prompt", "name": "greet"}, "argument": {"name": "a", "value": ""}},
+        ),
+        ("logging/setLevel", {"level": "debug"}),
+        ("resources/list", {}),
+        ("resources/subscribe", {"uri": "file:///a"}),
+        ("tasks/list", {}),
+    ],
+)
+async def test_what_a_server_does_not_declare_it_does_not_have(house, method, params):
+    """What is there is declared at `initialize`, with no notices that are not sent; the rest is -32601."""
+    opened = await house.initialize()
+    declared = opened.body["result"]["capabilities"]
+    assert declared == {"prompts": {"listChanged": False}, "tools": {"listChanged": False}}
+    answer = await house.ask(method, params, opened.headers["Mcp-Session-Id"])
+    assert (answer.status, answer.error["code"]) == (200, -32601)
+
+
+@pytest.mark.spec("H-117", "H-119", "E-09", "E-10")
+@pytest.mark.parametrize(("code", "data"), [(-32002, None), (-32042, {"elicitations": []})])
+async def test_codes_of_this_era_are_passed_on(code, data):
+    """A handler may say that a resource is not there, or send a person to a URL, in this era's own codes."""
+
+    class Refusing(Works):
+        async def refuse(self, context):
+            raise MCPError(code, "Elsewhere.", data)
+
+    async with running(MemoryStore(), works=Refusing()) as house:
+        answer = await house.call("refuse", await house.connect())
+        assert answer.status == 200
+        assert (answer.error["code"], answer.error.get("data")) == (code, data)
+
+
+@pytest.mark.spec("D-12")
+@pytest.mark.parametrize("revision", REVISIONS)
+async def test_answers_have_no_field_of_the_modern_era(house, revision):
+    """A strict client of an older revision finds nothing in a result that its schema does not have."""
+    opened = await house.initialize(revision)
+    session = opened.headers["Mcp-Session-Id"]
+    called = await house.call("echo", session, value="x")
+    answers = [
+        opened,
+        called,
+        await house.ask("ping", session=session),
+        await house.ask("tools/list", session=session),
+        await house.ask("prompts/list", session=session),
+    ]
+    for answer in answers:
+        assert not {"resultType", "ttlMs", "cacheScope", "_meta"} & set(answer.body["result"])
+    assert called.body["result"] == {"content": [{"type": "text", "text": "x"}], "isError": False}
+
+
+@pytest.mark.spec("O-02")
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"traceparent": 5, "tracestate": [1], "baggage": {}},
+        {"traceparent": "garbage", "tracestate": "=", "baggage": "\x00"},
+        {"traceparent": "00-" + "0" * 32 + "-" + "0" * 16 + "-00"},
+        {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01" * 100},
+    ],
+    ids=lambda keys: str(keys)[:30],
+)
+async def test_a_trace_that_cannot_be_read_does_no_harm(house, session, keys):
+    """Whatever stands in the keys of trace context, the request is served."""
+    answer = await house.ask(
+        "tools/call", {"name": "echo", "arguments": {"value": "x"}, "_meta": keys}, session
+    )
+    assert (answer.status, answer.said) == (200, "x")
+
+
+@pytest.mark.spec("O-02")
+async def test_a_trace_goes_on():
+    """The span in which a handler runs belongs to the trace that the request's `_meta` names."""
+    trace_id = "0af7651916cd43dd8448eb211c80319c"
+
+    class Traced(Works):
+        async def echo(self, context):
+            return text(f"{trace.get_current_span().get_span_context().trace_id:032x}")
+
+    async with running(MemoryStore(), works=Traced()) as house:
+        meta = {"traceparent": f"00-{trace_id}-b7ad6b7169203331-01"}
+        answer = await house.ask("tools/call", {"name": "echo", "_meta": meta}, await house.connect())
+        assert answer.said == trace_id
+
+
 # --- notifications and answers
 
 
+@pytest.mark.spec("J-08", "H-05", "H-93", "H-120", "C-28")
 @pytest.mark.parametrize(
     "value",
     [
@@ -169,6 +271,7 @@ async def test_totals_are_added_to_the_row(house, store, session):
 # --- sessions on the wire
 
 
+@pytest.mark.spec("H-47", "C-07")
 async def test_no_session_id_where_one_is_needed(house, store):
     """Without the header a request is 400 -32600 that says what to send, and nothing is made."""
     for value, id in ((request(7, "ping"), 7), ({"jsonrpc": "2.0", "method": "notifications/x"}, None)):
@@ -179,6 +282,7 @@ async def test_no_session_id_where_one_is_needed(house, store):
     assert await store.count() == 0
 
 
+@pytest.mark.spec("H-54")
 async def test_no_session_id_where_none_is_needed():
     """Where no id is required a request is served alone, by the header's revision, and makes no session."""
     store = MemoryStore()
@@ -207,6 +311,7 @@ async def test_requests_without_a_session_do_not_meet():
         assert [(await answer).said for answer in both] == ["done", "done"]
 
 
+@pytest.mark.spec("H-46", "E-15", "C-08")
 @pytest.mark.parametrize("verb", ["POST", "GET", "DELETE"])
 async def test_an_unknown_session_is_404_for_every_verb(house, session, verb):
     """Unknown, malformed, ended and wrong-secret ids are one and the same 404 that says `initialize`."""
@@ -223,6 +328,7 @@ async def test_an_unknown_session_is_404_for_every_verb(house, session, verb):
     assert (await house.ask("ping", session=session)).status == 200, "the session itself is untouched"
 
 
+@pytest.mark.spec("H-46", "H-49", "H-86", "E-15", "C-25")
 async def test_delete_ends_a_session(house, store, session):
     """DELETE is 200, then everything of that session is 404, and a second DELETE too."""
     answer = await house.send("DELETE", session=session)
@@ -232,12 +338,14 @@ async def test_delete_ends_a_session(house, store, session):
     assert await store.count() == 0
 
 
+@pytest.mark.spec("H-26", "E-17", "C-20")
 async def test_a_get_that_takes_no_stream_is_406(house, session):
     """A GET is answered by an event stream or not at all."""
     answer = await house.send("GET", session=session, Accept="application/json")
     assert (answer.status, answer.error["code"]) == (406, -32600)
 
 
+@pytest.mark.spec("E-16", "C-34")
 @pytest.mark.parametrize("verb", ["PUT", "PATCH", "OPTIONS"])
 async def test_other_verbs_are_405(house, session, verb):
     """Any other verb is 405 with a JSON-RPC error and Allow."""
@@ -250,6 +358,7 @@ async def test_other_verbs_are_405(house, session, verb):
 # --- the revision
 
 
+@pytest.mark.spec("H-54", "H-55", "C-03", "C-04")
 @pytest.mark.parametrize("header", [*REVISIONS, None])
 @pytest.mark.parametrize("negotiated", ["2025-03-26", "2025-11-25"])
 async def test_the_row_decides_the_revision(house, negotiated, header):
@@ -259,16 +368,18 @@ async def test_the_row_decides_the_revision(house, negotiated, header):
     assert json.loads(answer.said)["protocol_version"] == negotiated
 
 
+@pytest.mark.spec("H-53", "E-08", "C-01")
 async def test_an_unknown_revision_is_400(house, session):
     """-32022 under the request's id, listing what is served; the session is not harmed."""
     answer = await house.ask("ping", session=session, id=9, MCP_Protocol_Version="1900-01-01")
     assert (answer.status, answer.error["code"], answer.body["id"]) == (400, -32022, 9)
-    assert answer.error["data"] == {"supported": REVISIONS[::-1], "requested": "1900-01-01"}
+    assert answer.error["data"] == {"supported": ["2026-07-28", *REVISIONS[::-1]], "requested": "1900-01-01"}
     assert (await house.send("GET", session=session, MCP_Protocol_Version="1900-01-01")).status == 400
     assert (await house.send("DELETE", session=session, MCP_Protocol_Version="1900-01-01")).status == 400
     assert (await house.ask("ping", session=session)).status == 200
 
 
+@pytest.mark.spec("J-07", "C-11")
 async def test_an_unreadable_id_is_left_out_or_null(house, session):
     """An error without an id has none at 2025-11-25, and null for older revisions, whose schemas want one."""
     newer = await house.send("POST", b"{", session, MCP_Protocol_Version="2025-11-25")
@@ -281,6 +392,7 @@ async def test_an_unreadable_id_is_left_out_or_null(house, session):
 # --- media types and paths
 
 
+@pytest.mark.spec("E-17", "C-09", "C-10")
 @pytest.mark.parametrize(
     ("headers", "status"),
     [
@@ -353,6 +465,7 @@ async def test_no_error_and_no_log_tells_a_secret(house, session, caplog):
     assert secret not in "".join(str(vars(record)) for record in caplog.records)
 
 
+@pytest.mark.spec("S-16", "C-11", "C-12")
 async def test_a_body_is_not_quoted(house, session, caplog):
     """Neither a refusal nor the log quotes a body that was refused."""
     with caplog.at_level(logging.DEBUG):

@@ -28,6 +28,7 @@ def own(session: str) -> str:
 # --- size
 
 
+@pytest.mark.spec("S-14", "E-17")
 async def test_a_declared_length_over_the_limit_is_413_at_once(house):
     """A body that says it is too large is refused before it is read, and the connection is closed."""
     head = post_bytes(b"").replace(b"Content-Length: 0", b"Content-Length: %d" % (LIMIT + 1))
@@ -37,6 +38,7 @@ async def test_a_declared_length_over_the_limit_is_413_at_once(house):
     assert json.loads(body)["error"]["code"] == -32600
 
 
+@pytest.mark.spec("S-14")
 async def test_a_body_without_a_length_is_counted_while_it_is_read(house):
     """A chunked body is refused when it passes the limit, not when it ends."""
     endless = chunked(*[b" " * 65536] * (LIMIT // 65536), b"  ", end=False)
@@ -151,6 +153,7 @@ async def test_a_client_that_leaves_in_the_middle_of_its_body(either_house, capl
 # --- headers
 
 
+@pytest.mark.spec("C-27")
 @pytest.mark.parametrize(
     "line",
     [

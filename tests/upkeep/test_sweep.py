@@ -5,7 +5,8 @@ import logging
 
 import pytest
 
-from archon_transport.sessions import Limits, SessionTable, StoreUnavailable, Writer
+from archon_transport.sessions import IDLE, Limits, SessionTable, StoreUnavailable, Writer
+from archon_transport.sessions.record import Inferred, Touch
 from archon_transport.upkeep import Sweep
 from tests.sessions.scripted import CLIENT, Clock, Scripted
 
@@ -58,6 +59,7 @@ async def settle(sweep, clock) -> None:
     await pass_time(sweep, clock, GRACE + 60)
 
 
+@pytest.mark.spec("H-48", "S-14")
 async def test_it_ends_who_was_idle_for_too_long_and_nobody_else(sweep, store, clock, open_session):
     """After 30 days of idleness a session ends; one that is younger does not."""
     await settle(sweep, clock)
@@ -198,12 +200,29 @@ async def test_a_slow_answer_is_taken_for_a_jump(sweep, store, clock, open_sessi
     assert await sweep.tick() == 0
 
 
-async def test_without_a_limit_nobody_is_asked(store, clock):
-    """Where no session ends by itself the sweep ends at once and asks nothing."""
-    sweep = Sweep(store, idle_timeout=None, clock=clock)
-    async with asyncio.timeout(5):
-        await sweep.run()
-    assert store.asked == []
+async def test_without_a_limit_no_session_ends(store, clock):
+    """Where no session ends by itself, only what was recorded of requests without one is closed."""
+    sweep = Sweep(store, idle_timeout=None, grace=600.0, clock=clock)
+    touch = Touch("an-id", requests=1)
+    await store.infer([(Inferred("an-id", "none", None, "2025-03-26", "curl", "8", False), touch)], node="a")
+    assert await sweep.tick() == 0
+    clock.forward(IDLE + 1)
+    assert await sweep.tick() == 0
+    assert (store.count_of("expire"), store._inferred) == (0, {})
+
+
+async def test_inferred_records_have_the_grace_too(store, clock):
+    """After a start nothing is closed for a while, and a record that is used stays open."""
+    sweep = Sweep(store, idle_timeout=None, grace=600.0, clock=clock)
+    record = Inferred("an-id", "none", None, "2025-03-26", "curl", "8", False)
+    await store.infer([(record, Touch("an-id"))], node="a")
+    clock.forward(IDLE + 1)
+    await sweep.tick()
+    assert list(store._inferred) == ["an-id"]
+    await store.infer([(record, Touch("an-id"))], node="a")
+    clock.forward(IDLE - 1)
+    await sweep.tick()
+    assert list(store._inferred) == ["an-id"]
 
 
 async def test_it_goes_on_after_a_surprise(store, clock, caplog):

@@ -64,6 +64,12 @@ CLAUSES: Final[dict[str, tuple[str, str]]] = {
     "H-120": ("MUST", "An answer finds its question in its own session; an unknown one is 202."),
     # Batches of 2025-03-26.
     "H-60": ("MUST", "A batch is taken at 2025-03-26."),
+    "H-63": ("MUST", "A batch with a request is answered with a JSON array or a stream."),
+    "H-64": ("SHOULD", "That stream ends after the response of each request, not before."),
+    # Questions that wait, and whose they are.
+    "J-19": ("SHOULD", "A question waits for so long only."),
+    "S-08": ("MUST", "A stream is resumed by its own session and person only."),
+    "S-11": ("MUST NOT", "A question belongs to the person who was asked, not to a session id alone."),
     # Corners.
     "C-20": ("corner", "GET without a session or the right Accept."),
     "C-21": ("corner", "The newest GET wins."),
@@ -72,6 +78,7 @@ CLAUSES: Final[dict[str, tuple[str, str]]] = {
     "C-24": ("corner", "A finished stream that is resumed ends after its response."),
     "C-25": ("corner", "DELETE is 200, and 404 once more."),
     "C-26": ("corner", "DELETE ends what runs."),
+    "C-28": ("corner", "An answer that nobody waits for is 202."),
     "C-35": ("corner", '1 and "1" are two ids.'),
     "C-36": ("corner", "GET streams are primed too."),
 }

@@ -337,7 +337,7 @@ SCENARIOS: Final = (
     Scenario(
         "talking-batch",
         "A batch becomes a stream when one member speaks, and the stream has every response.",
-        ("H-10", "H-60"),
+        ("H-10", "H-60", "H-63", "H-64"),
         (
             batch(
                 "post",

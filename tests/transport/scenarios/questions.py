@@ -169,7 +169,7 @@ SCENARIOS: Final = (
     Scenario(
         "answers-to-nothing",
         "An answer with an id that nobody asked is 202 and changes nothing.",
-        ("H-120",),
+        ("H-120", "C-28"),
         (
             call("post", ["elicit", "?"]),
             begins("post"),
@@ -199,7 +199,7 @@ SCENARIOS: Final = (
     Scenario(
         "answers-of-another-person",
         "With the session's id but another token nobody answers: the session does not exist for them.",
-        ("H-120", "H-39"),
+        ("H-120", "H-39", "S-08", "S-11"),
         (
             call("post", ["elicit", "?"], headers={"Authorization": "Bearer ada"}),
             begins("post"),
@@ -215,7 +215,7 @@ SCENARIOS: Final = (
     Scenario(
         "no-answer-in-time",
         "A question that is not answered in time is taken back on the stream where it was asked; late answers are 202.",
-        ("H-96", "H-120"),
+        ("H-96", "H-120", "J-19"),
         (
             listens(),
             begins("get"),

@@ -144,7 +144,7 @@ SCENARIOS: Final = (
     Scenario(
         "foreign-ids",
         "An id of another session is 400, and shows nothing of what is there.",
-        ("H-39", "H-42", "C-23"),
+        ("H-39", "H-42", "S-08", "C-23"),
         (
             session("t"),
             call("post", ["log", "info", "secret"]),

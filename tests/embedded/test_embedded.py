@@ -18,15 +18,17 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from archon_transport.store.embedded import (
+from archon_transport.embedded import (
     EmbeddedPostgres,
     EmbeddedPostgresError,
     holder,
     layout,
 )
-from archon_transport.store.embedded import child as child_script
-from archon_transport.store.embedded.cluster import Cluster
-from archon_transport.store.embedded.spawn import choose_account, run, spawn
+from archon_transport.embedded import child as child_script
+from archon_transport.embedded.cluster import Cluster
+from archon_transport.embedded.spawn import choose_account, run, spawn
+
+pytestmark = pytest.mark.long
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has privileges to drop")
 

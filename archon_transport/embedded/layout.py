@@ -53,11 +53,9 @@ class Layout:
         """The major version of Postgres that wrote the cluster; None if there is none yet."""
         try:
             return int((self.pgdata / "PG_VERSION").read_text())
-        except FileNotFoundError:
-            if not self.pgdata.exists() or not any(self.pgdata.iterdir()):
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            if not self.pgdata.exists() or (self.pgdata.is_dir() and not any(self.pgdata.iterdir())):
                 return None
-        except (NotADirectoryError, ValueError):
-            pass
         raise EmbeddedPostgresError(
             f"{self.pgdata} is no Postgres cluster. Move it away, or choose another --data-dir."
         )

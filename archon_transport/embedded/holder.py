@@ -9,12 +9,11 @@ holder starts it.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import fcntl
 import logging
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import asyncpg
 
@@ -55,23 +54,21 @@ class EmbeddedPostgres:
             self._layout.home.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = os.open(self._layout.lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
             await self._lead_or_join(self._lock)
-        except OSError as error:
+        except BaseException as error:
             await self.stop()
+            if not isinstance(error, OSError):
+                raise
             raise EmbeddedPostgresError(
                 f"The data directory {self._layout.home} cannot be used: {error}. Choose one that this user "
                 "can write to with --data-dir, or name a database with --database-url."
             ) from error
-        except BaseException:
-            await self.stop()
-            raise
         self._watcher = asyncio.create_task(self._watch(self._lock), name="embedded-postgres")
 
     async def stop(self) -> None:
         """End Postgres if it is ours, cleanly, and only then give the lock away; else just leave."""
         if self._watcher:
             self._watcher.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._watcher
+            await asyncio.wait([self._watcher])
             self._watcher = None
         await self._cluster.stop()
         if self._lock is not None:
@@ -98,21 +95,14 @@ class EmbeddedPostgres:
     async def _lead(self) -> None:
         """Run Postgres and see that the database is there; the lock is ours."""
         await self._cluster.start()
-        connection = await asyncpg.connect(self._layout.dsn("postgres"), timeout=_JOIN_LIMIT)
-        try:
-            if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", self._database):
-                name = self._database.replace('"', '""')
-                await connection.execute(f'CREATE DATABASE "{name}"')
-        finally:
-            await connection.close()
+        dsn = self._layout.dsn("postgres")
+        query = "SELECT 1 FROM pg_database WHERE datname = $1"
+        if not await _ask(dsn, query, self._database, limit=_JOIN_LIMIT):
+            await _ask(dsn, f'CREATE DATABASE "{self._database}"', limit=_JOIN_LIMIT)
         self._version, self.role = self._cluster.version, "holder"
 
     async def _join(self) -> None:
-        connection = await asyncpg.connect(self.dsn, timeout=5)
-        try:
-            self._version = (await connection.fetchval("SHOW server_version")).split()[0]
-        finally:
-            await connection.close()
+        self._version = (await _ask(self.dsn, "SHOW server_version", limit=5.0)).split()[0]
 
     async def _watch(self, lock: int) -> None:
         """Keep Postgres running if it is ours; make it ours when its holder is gone."""
@@ -137,6 +127,14 @@ class EmbeddedPostgres:
         else:
             _log.warning("Postgres died and is started again; what it said is in %s.", self._layout.log)
             await self._cluster.start()
+
+
+async def _ask(dsn: str, query: str, *args: str, limit: float) -> Any:
+    connection = await asyncpg.connect(dsn, timeout=limit)
+    try:
+        return await connection.fetchval(query, *args)
+    finally:
+        await connection.close()
 
 
 def _take(lock: int) -> bool:

@@ -19,14 +19,16 @@ from typing import Any
 import asyncpg
 import pytest
 
-from archon_transport.store.embedded import EmbeddedPostgres
+from archon_transport.embedded import EmbeddedPostgres
+
+pytestmark = pytest.mark.long
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import asyncio, signal, sys
 from pathlib import Path
 from typing import Any
-from archon_transport.store.embedded import EmbeddedPostgres, EmbeddedPostgresError
+from archon_transport.embedded import EmbeddedPostgres, EmbeddedPostgresError
 
 async def main():
     stop = asyncio.Event()
@@ -238,7 +240,7 @@ async def _interpreter_for(user: dict[str, Any]) -> str | None:
     """An interpreter that another user can run this with: ours, or the system's if ours is root's."""
     for python in (sys.executable, f"/usr/bin/python3.{sys.version_info.minor}"):
         with contextlib.suppress(OSError):
-            trial = [python, "-c", "import archon_transport.store.embedded"]
+            trial = [python, "-c", "import archon_transport.embedded"]
             process = await asyncio.create_subprocess_exec(*trial, stderr=asyncio.subprocess.DEVNULL, **user)
             if await process.wait() == 0:
                 return python
