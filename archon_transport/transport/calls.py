@@ -28,6 +28,7 @@ from aiohttp import web
 
 from ..protocol.messages import Error, RequestId, encode, error_of, internal_error, is_request_id
 from .exchanges import Exchange
+from .standing import taken_back
 
 _log = logging.getLogger(__name__)
 
@@ -91,9 +92,7 @@ class Call:
             return
         self.cause = cause
         for question_id in self.asked:  # on the stream on which it was asked, before that ends
-            params = {"requestId": question_id, "reason": "the request that asked has ended"}
-            message = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}
-            self.exchange.emit("notification", encode(message))
+            self.exchange.emit("notification", taken_back(question_id, "the request that asked has ended"))
         self.exchange.cut = self.exchange.cut or cause == "session"
         self._finish(encode(error_of(self.key[1], _ENDED[cause])))
         if self._started and self._task is not None:

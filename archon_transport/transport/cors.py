@@ -26,10 +26,9 @@ def preflight(http: web.Request) -> web.Response | None:
     return web.Response(status=204, headers=headers)
 
 
-async def open_to_page(http: web.Request, response: web.StreamResponse) -> None:
+def open_to_page(origin: str, response: web.StreamResponse) -> None:
     """Let the page that asked read the answer, and the headers that a client needs."""
-    origin = http.headers.get("Origin")
-    if origin is None or response.status in (403, 421):
+    if response.status in (403, 421):
         return
     response.headers["Access-Control-Allow-Origin"] = origin
     response.headers["Access-Control-Expose-Headers"] = _EXPOSED

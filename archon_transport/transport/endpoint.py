@@ -99,8 +99,10 @@ class Endpoint:
         app.on_response_prepare.append(self._prepare)
 
     async def _prepare(self, http: web.Request, response: web.StreamResponse) -> None:
-        if http.match_info.handler == self.handle:  # the other routes of the application are its own
-            await open_to_page(http, response)
+        origin = http.headers.get("Origin")
+        # The hook hears every response of the application; the other routes are its own.
+        if origin is not None and http.match_info.handler == self.handle:
+            open_to_page(origin, response)
 
     async def handle(self, http: web.Request) -> web.StreamResponse:
         """Answer one HTTP request; the only way in."""

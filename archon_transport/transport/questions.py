@@ -20,6 +20,7 @@ from mcp_types import INTERNAL_ERROR, INVALID_REQUEST
 from ..protocol.messages import Response, encode
 from ..sessions import Owner, Session, StoreUnavailable
 from ..sessions.streams import EventKind, Key, Question, StreamStore
+from .standing import taken_back
 
 _log = logging.getLogger(__name__)
 
@@ -171,12 +172,7 @@ class Questions:
                 return not self._waiting[key].answer.done()
         except StoreUnavailable:
             pass
-        params = {"requestId": key[1], "reason": reason}
-        await say(
-            "notification",
-            encode({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}),
-            None,
-        )
+        await say("notification", taken_back(key[1], reason), None)
         return True
 
 

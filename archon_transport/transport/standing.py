@@ -53,6 +53,11 @@ def notification(method: str, params: Mapping[str, Any] | None) -> bytes:
     return encode(message)
 
 
+def taken_back(question_id: str, reason: str) -> bytes:
+    """The notice that a question needs no answer any more; it goes where the question went (H-96)."""
+    return notification("notifications/cancelled", {"requestId": question_id, "reason": reason})
+
+
 class StoreBus:
     """The SDK's `SubscriptionBus` over a store: an event reaches subscribers on every node.
 
