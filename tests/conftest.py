@@ -18,6 +18,7 @@ import asyncpg
 import pytest
 
 from archon_transport.embedded.cluster import Cluster
+from archon_transport.store.migrations import migrate
 
 
 def run(work: Coroutine[Any, Any, Any]) -> Any:
@@ -43,13 +44,39 @@ def postgres() -> Iterator[str]:
         shutil.rmtree(home)
 
 
+@pytest.fixture(scope="session")
+def template(postgres: str) -> str:
+    """The name of a database that has the tables of sessions; to copy it takes half as long as to make them."""
+    run(_execute(postgres, "CREATE DATABASE template_sessions"))
+    run(_migrated(postgres.replace("/postgres?", "/template_sessions?")))
+    return "template_sessions"
+
+
 @pytest.fixture
-def dsn(postgres: str) -> Iterator[str]:
-    """The DSN of an empty database that only this test uses."""
+def dsn(postgres: str, template: str) -> Iterator[str]:
+    """The DSN of a database that only this test uses, with the tables of sessions and nothing in them."""
+    yield from _fresh(postgres, f"TEMPLATE {template}")
+
+
+@pytest.fixture
+def empty_dsn(postgres: str) -> Iterator[str]:
+    """The DSN of a database that only this test uses, without a table."""
+    yield from _fresh(postgres, "")
+
+
+def _fresh(postgres: str, how: str) -> Iterator[str]:
     name = f"test_{uuid.uuid4().hex[:12]}"
-    run(_execute(postgres, f"CREATE DATABASE {name} STRATEGY FILE_COPY"))  # twice as fast as the default
+    run(_execute(postgres, f"CREATE DATABASE {name} {how} STRATEGY WAL_LOG"))
     yield postgres.replace("/postgres?", f"/{name}?")
     run(_execute(postgres, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+async def _migrated(dsn: str) -> None:
+    connection = await asyncpg.connect(dsn)
+    try:
+        await migrate(connection)
+    finally:
+        await connection.close()
 
 
 async def _hurry(dsn: str) -> None:

@@ -7,6 +7,7 @@ that installs it. Where every test has to run (CI), it fails instead.
 import importlib.util
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +24,13 @@ def needs_module(name: str, install: str) -> None:
     """Go on only where the module `name` can be imported."""
     if importlib.util.find_spec(name) is None:
         _missing(name, install)
+
+
+def needs_path(path: str, package: str) -> Path:
+    """`path`, which a Debian package brings; without it the test ends here."""
+    if not Path(path).exists():
+        _missing(package, f"apt-get install {package}")
+    return Path(path)
 
 
 def _missing(name: str, install: str) -> None:

@@ -251,6 +251,7 @@ class Caller:
     def __init__(self, program: Program) -> None:
         self.port = program.port
         self.session_id: str | None = None
+        self.token: str | None = None
         self.requests = 0
         """Requests that were answered in the session: what its row will count."""
 
@@ -294,6 +295,8 @@ class Caller:
         headers = {"Accept": "application/json, text/event-stream", "MCP-Protocol-Version": REVISION}
         if self.session_id is not None:
             headers["Mcp-Session-Id"] = self.session_id
+        if self.token is not None:
+            headers["Authorization"] = f"Bearer {self.token}"
         body = None
         if message is not None:
             headers["Content-Type"] = "application/json"

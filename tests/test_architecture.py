@@ -18,7 +18,8 @@ LAYERS = (
     {"__main__"},
     {"cli"},
     {"app"},
-    {"transport", "archon", "web", "store", "embedded", "upkeep"},
+    {"face"},
+    {"transport", "archon", "web", "store", "reports", "embedded", "upkeep"},
     {"sessions", "knowledge", "auth"},
     {"protocol"},
 )
@@ -36,8 +37,8 @@ ONLY_IN = {
     "mcp.server.runner": {"transport.kernel"},
     "mcp.server.connection": {"transport.kernel"},
     "mcp.shared.dispatcher": {"transport.kernel"},
-    "asyncpg": {"store", "embedded", "archon", "knowledge"},
-    "aiohttp.web": {"transport", "web", "app", "process"},
+    "asyncpg": {"store", "reports", "embedded", "archon", "knowledge"},
+    "aiohttp.web": {"transport", "web", "face", "app", "process"},
 }
 """Names that only some rooms or modules may import."""
 
@@ -59,7 +60,7 @@ SDK = {"mcp", "mcp_types"}
 SDK_OF_THE_PURE = ("mcp_types", "mcp.shared.inbound")
 
 CORE = ("protocol", "sessions", "transport", "store")
-CORE_LINES, PACKAGE_LINES, MODULE_LINES = 5_000, 12_000, 450
+CORE_LINES, PACKAGE_LINES, MODULE_LINES = 5_000, 16_500, 450
 
 
 def imports(tree: ast.AST, module: str, package: bool) -> Iterator[tuple[str, str | None]]:

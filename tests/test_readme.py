@@ -92,7 +92,7 @@ def test_what_tests_need_beside_python_is_named_and_installed():
     assert block is not None
     named = re.findall(r"`([\w-]+)`", sentence[1])
     assert re.findall(r'"([\w-]+) [\w.-]+"', block[1]) == named
-    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py")]
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py")]
     asked = {name for source in sources for name in re.findall(r'\bneeds\(\s*"([\w-]+)"', source)}
     assert asked - {"no-such-program", "sh"} == set(named)
 
@@ -103,7 +103,9 @@ def test_every_flag_and_variable_exists():
     lines = re.findall(r"(?:-m archon_transport|bin/archon-transport)\b(.*)", README)
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", "\n".join([prose, *lines])))
     assert len(named) > 3
-    assert named <= {setting.flag for setting in options()} | {"--help"}
+    commands = (ROOT / "archon_transport" / "cli").glob("*.py")
+    theirs = {flag for path in commands for flag in re.findall(r'"(--[a-z-]+)"', path.read_text())}
+    assert named <= {setting.flag for setting in options()} | theirs | {"--help"}
     variables = {setting.variable for setting in options()} | set(FALLBACK_VARIABLES.values())
     assert set(re.findall(r"\b(?:ARCHON|DATABASE)_[A-Z_]+\b", README)) <= variables
 

@@ -175,6 +175,8 @@ def test_another_address_needs_a_name_and_a_word_about_identity(host):
         load({"host": host} | open_to_all, {}).exposure() or "--allow-un"
     )
     assert load({"host": host} | named | open_to_all, {}).exposure() is None
+    assert "--auth tokens" in complaint
+    assert load({"host": host} | named | {"auth": "Tokens"}, {}).exposure() is None
 
 
 def test_the_data_directory_is_the_users_own_unless_it_is_roots(monkeypatch):

@@ -31,19 +31,25 @@ ErrorType = Literal[
 SHOWN = 1000
 """Characters of a description in a list and in the answer to a change; one item alone is shown whole."""
 
-_SUGGESTIONS = {
-    404: "Check the id; find_projects and find_tasks list what there is.",
-    409: "Read the item again: it is not in the state that this change expects.",
-}
+_CHECK_THE_ID = "Check the id; find_projects and find_tasks list what there is."
+_READ_AGAIN = "Read the item again: it is not in the state that this change expects."
 _PERHAPS_DONE = "A change may or may not have been made: look before you repeat it."
 
 
-class Success(BaseModel):
+class Described(BaseModel):
+    """A model; the text below one of its fields describes that field to clients."""
+
+    model_config = ConfigDict(hide_input_in_errors=True, use_attribute_docstrings=True)
+
+
+class Success(Described):
     """The root of every answer that is not a refusal."""
 
-    model_config = ConfigDict(hide_input_in_errors=True)
-
     success: Literal[True] = True
+
+    def content(self) -> dict[str, Any]:
+        """The answer as JSON."""
+        return self.model_dump(mode="json")
 
 
 class Done(Success):
@@ -52,7 +58,7 @@ class Done(Success):
     message: str
 
 
-class Error(BaseModel):
+class Error(Described):
     """What went wrong, and what the caller can do about it."""
 
     type: ErrorType
@@ -62,11 +68,15 @@ class Error(BaseModel):
     http_status: int | None = None
 
 
-class Failure(BaseModel):
+class Failure(Described):
     """A refusal: Archon's error envelope."""
 
     success: Literal[False] = False
     error: Error
+
+    def content(self) -> dict[str, Any]:
+        """The answer as JSON, without what is not said."""
+        return self.model_dump(mode="json", exclude_none=True)
 
 
 def as_list(value: object) -> list[Any]:
@@ -87,36 +97,41 @@ def shorten(text: str | None) -> str | None:
     return text if text is None or len(text) <= SHOWN else text[: SHOWN - 3] + "..."
 
 
+def failure(
+    kind: ErrorType, message: str, suggestion: str, *, status: int | None = None, details: Any = None
+) -> Failure:
+    """A refusal; `status` is the one of HTTP with which Archon answered it."""
+    return Failure(
+        error=Error(type=kind, message=message, details=details, suggestion=suggestion, http_status=status)
+    )
+
+
 def invalid(message: str, *, details: dict[str, Any] | None = None, action: bool = False) -> Failure:
     """The arguments do not fit; `action` says that the action itself is not one of the tool's."""
     kind: ErrorType = "invalid_action" if action else "validation_error"
-    suggestion = "Correct the arguments and call again."
-    return Failure(error=Error(type=kind, message=message, details=details, suggestion=suggestion))
+    return failure(kind, message, "Correct the arguments and call again.", details=details)
 
 
-def not_found(noun: str, key: object) -> Failure:
+def not_found(noun: str, key: object, suggestion: str = _CHECK_THE_ID) -> Failure:
     """There is no such thing."""
-    return Failure(
-        error=Error(
-            type="not_found",
-            message=f"There is no {noun} with the id {key}.",
-            suggestion=_SUGGESTIONS[404],
-            http_status=404,
-        )
-    )
+    return failure("not_found", f"There is no {noun} with the id {key}.", suggestion, status=404)
 
 
 def conflict(message: str) -> Failure:
-    """The thing is not in a state in which this can be done; Archon answered so with HTTP 409."""
-    return Failure(
-        error=Error(type="api_error", message=message, suggestion=_SUGGESTIONS[409], http_status=409)
-    )
+    """The thing is not in a state in which this can be done."""
+    return failure("api_error", message, _READ_AGAIN, status=409)
 
 
-def renamed(old: str, new: str, call: str) -> Failure:
+def forbidden(operation: str, scope: str) -> Failure:
+    """The caller's token is good for less than this."""
+    message = f"Failed to run {operation}: the token lacks the scope {scope}."
+    command = f"archon-transport tokens add NAME --scopes {scope}"
+    return failure("api_error", message, f"Ask the operator for a token with it: {command}.", status=403)
+
+
+def renamed(old: str, call: str) -> Failure:
     """The tool has another name now; `call` shows how to do the same with it."""
-    message = f"The tool {old} is now {new}."
-    return Failure(error=Error(type="renamed", message=message, suggestion=f"Call {call} instead."))
+    return failure("renamed", f"The tool {old} is now {call.partition('(')[0]}.", f"Call {call} instead.")
 
 
 def from_exception(error: Exception, *, operation: str) -> Failure:
@@ -130,30 +145,21 @@ def from_exception(error: Exception, *, operation: str) -> Failure:
         case asyncpg.IntegrityConstraintViolationError():
             logger.warning("a constraint refused a change", exc_info=error, extra={"tool": operation})
             return conflict(f"Failed to run {operation}: the change does not fit what is stored.")
-        case _ if _is_away(error):
+        case (
+            OSError()
+            | asyncpg.InterfaceError()  # what a closed connection raises
+            | asyncpg.PostgresConnectionError()
+            | asyncpg.OperatorInterventionError()
+            | asyncpg.TooManyConnectionsError()
+        ):
             logger.warning("the database is away", extra={"tool": operation, "reason": repr(error)})
-            suggestion = (
-                f"Try again in a few seconds; if it lasts, the operator's log says why. {_PERHAPS_DONE}"
-            )
-            return _failed(operation, "connection_error", "the database cannot be reached.", suggestion)
+            again = f"Try again in a few seconds; if it lasts, the operator's log says why. {_PERHAPS_DONE}"
+            return _failed(operation, "connection_error", "the database cannot be reached.", again)
         case _:
             logger.error("a tool failed", exc_info=error, extra={"tool": operation})
-            suggestion = f"The operator's log has the reason. {_PERHAPS_DONE}"
-            return _failed(operation, "unknown_error", "a fault inside the server.", suggestion)
+            ask = f"The operator's log has the reason. {_PERHAPS_DONE}"
+            return _failed(operation, "unknown_error", "a fault inside the server.", ask)
 
 
 def _failed(operation: str, kind: ErrorType, reason: str, suggestion: str) -> Failure:
-    message = f"Failed to run {operation}: {reason}"
-    return Failure(error=Error(type=kind, message=message, suggestion=suggestion))
-
-
-def _is_away(error: Exception) -> bool:
-    """Whether an exception says that there is no connection; a closed one is a plain InterfaceError."""
-    gone = (
-        OSError,
-        asyncpg.InterfaceError,
-        asyncpg.PostgresConnectionError,
-        asyncpg.OperatorInterventionError,
-        asyncpg.TooManyConnectionsError,
-    )
-    return isinstance(error, gone)
+    return failure(kind, f"Failed to run {operation}: {reason}", suggestion)

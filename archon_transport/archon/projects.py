@@ -2,24 +2,40 @@
 
 A project holds documents, features and data as JSONB columns that can be megabytes; a list shows a
 document without its content, and leaves out a column that is too big even for that. Archiving hides a
-project and its tasks; unarchiving brings back exactly the tasks that went with it.
+project and its tasks; unarchiving brings back exactly the tasks that went with it. Deleting removes both
+from Archon's tables; for 30 days they can be brought back.
 """
 
 from __future__ import annotations
 
 import json
 from datetime import datetime
-from typing import Any, Literal, Self, assert_never
+from functools import partial
+from typing import Any, ClassVar, Literal, Self, TypeAlias, cast
 from uuid import UUID
 
 import asyncpg
-from pydantic import BaseModel, Field
 
-from .answers import Done, Failure, JsonList, Success, as_list, conflict, invalid, not_found, shorten
-from .context import Archon
-from .listing import Listing, Page, Where, fetch_page
-from .registry import CHANGES, READS, Tool
-from .schemas import Arguments, Id, LongText, Name, Text
+from . import trash
+from .answers import (
+    Described,
+    Done,
+    Failure,
+    JsonList,
+    Success,
+    as_list,
+    conflict,
+    not_found,
+    shorten,
+)
+from .budget import CHARACTERS, as_json
+from .content import Reading
+from .context import Archon, Connection, actor, project_address
+from .idempotency import Repeatable, once
+from .listing import Alone, Listing, Lists, Page, Where, alone
+from .registry import CHANGES, READS, tool
+from .rows import exists
+from .schemas import Id, LongText, Name, Text
 
 _SOURCES = """
     (SELECT COALESCE(jsonb_agg(jsonb_build_object(
@@ -42,25 +58,25 @@ _WHOLE = f"""
 # projects with megabytes of documents costs nothing; null says "too big for a list".
 _LISTED = f"""
     {_PLAIN}, {_SOURCES},
-    CASE WHEN pg_column_size(COALESCE(docs, '[]')) <= 16384 THEN COALESCE(docs, '[]')::text END AS docs,
+    CASE WHEN pg_column_size(COALESCE(docs, '[]')) <= 8192 THEN COALESCE(docs, '[]')::text END AS docs,
     CASE WHEN pg_column_size(COALESCE(features, '[]')) <= 4096 THEN COALESCE(features, '[]')::text END
         AS features,
     CASE WHEN pg_column_size(COALESCE(data, '[]')) <= 4096 THEN COALESCE(data, '[]')::text END AS data
 """
 
+_PROJECTS = Lists(_LISTED, "archon_projects", "created_at DESC, id")
 _FIND_ONE = f"SELECT {_WHOLE} FROM archon_projects WHERE id = $1"
 
 _CREATE = f"""
-    INSERT INTO archon_projects (title, description, github_repo) VALUES ($1, $2, $3) RETURNING {_LISTED}
+    INSERT INTO archon_projects (title, description, github_repo, pinned)
+    VALUES ($1, COALESCE($2, ''), $3, COALESCE($4, false)) RETURNING {_LISTED}
 """
 
 _UPDATE = f"""
     UPDATE archon_projects SET title = COALESCE($2, title), description = COALESCE($3, description),
-           github_repo = COALESCE($4, github_repo), updated_at = now()
+           github_repo = COALESCE($4, github_repo), pinned = COALESCE($5, pinned), updated_at = now()
      WHERE id = $1 RETURNING {_LISTED}
 """
-
-_DELETE = "DELETE FROM archon_projects WHERE id = $1 RETURNING title"
 
 # A task that goes with its project carries the project's own archived_at: that is how the two are known
 # to belong together when the project comes back. (Archon's own function writes one time too.)
@@ -92,18 +108,17 @@ _UNARCHIVE = """
     SELECT (SELECT count(*) FROM tasks) FROM before
 """
 
-_EXISTS = "SELECT EXISTS (SELECT FROM archon_projects WHERE id = $1)"
 
-
-class Source(BaseModel):
+class Source(Described):
     """A knowledge source that a project is linked to."""
 
     source_id: str
-    title: str | None = Field(description="Null where the source is not in the knowledge base.")
+    title: str | None
+    """Null where the source is not in the knowledge base."""
     url: str | None
 
 
-class Project(BaseModel):
+class Project(Described):
     """A whole project."""
 
     id: UUID
@@ -140,10 +155,10 @@ class Project(BaseModel):
 class ProjectItem(Project):
     """A project in a list: its description cut, the first three features, documents without content."""
 
-    features_count: int | None = Field(description="How many features it has; null where they are left out.")
-    omitted: list[str] = Field(
-        description="Keys left empty here because they are too big; find_projects with project_id shows them."
-    )
+    features_count: int | None
+    """How many features it has; null where they are left out."""
+    omitted: list[str]
+    """Keys left empty here because they are too big; find_projects with project_id shows them."""
 
     @classmethod
     def _values(cls, row: asyncpg.Record) -> dict[str, Any]:
@@ -153,74 +168,97 @@ class ProjectItem(Project):
         return {
             **values,
             "description": shorten(values["description"]),
-            "docs": [_without_content(document) for document in docs],
+            "docs": [without_content(document) for document in docs],
             "features": features[:3],
             "features_count": None if "features" in omitted else len(features),
             "omitted": omitted,
         }
 
 
-def _without_content(document: Any) -> Any:
+def without_content(document: Any) -> Any:
+    """A document, or whatever is among them, as a list shows it."""
     return {k: v for k, v in document.items() if k != "content"} if isinstance(document, dict) else document
 
 
-class FindProjects(Listing):
+class FindProjects(Listing, Reading):
     """The arguments of `find_projects`."""
 
-    project_id: Id | None = Field(None, description="UUID of the one project to show whole.")
-    include_archived: bool = Field(False, description="Whether the list has archived projects too.")
+    item = ProjectItem
+
+    project_id: Id | None = None
+    """UUID of the one project to show whole."""
+    include_archived: bool = False
+    """Whether the list has archived projects too."""
 
 
-class FoundProject(Success):
-    """One project."""
+class FoundProject(Alone):
+    """One project; its documents are without content where that would be too much for one answer."""
 
     project: Project
+
+    def content(self) -> dict[str, Any]:
+        """The answer, with the documents' content as far as there is room for all of it."""
+        content = super().content()
+        if len(as_json(content)) > CHARACTERS:
+            content["project"]["docs"] = [without_content(each) for each in content["project"]["docs"]]
+            content["note"] = "The documents are shown without content here; find_documents has it."
+        return content
 
 
 class FoundProjects(Page):
     """A page of projects."""
 
     projects: list[ProjectItem]
-    total: int = Field(description="Projects on all pages.")
+    total: int
+    """Projects on all pages."""
 
 
-async def find_projects(archon: Archon, arguments: FindProjects) -> Success | Failure:
-    """One project by its id, or a page of them, the newest first."""
-    if arguments.project_id is not None:
-        row = await archon.pool.fetchrow(_FIND_ONE, arguments.project_id)
-        if row is None:
-            return not_found("project", arguments.project_id)
-        return FoundProject(project=Project.from_row(row))
-    where = Where()
-    where.add_words("title, description", arguments.query)
-    if not arguments.include_archived:
-        where.conditions.append("archived IS NOT TRUE")
-    rows, total = await fetch_page(
-        archon.pool, _LISTED, "archon_projects", where, "created_at DESC, id", arguments
-    )
-    return FoundProjects(
-        projects=[ProjectItem.from_row(row) for row in rows],
-        total=total,
-        **arguments.place(count=len(rows), total=total),
-    )
+async def find_projects(archon: Archon, given: FindProjects) -> FoundProject | FoundProjects | Failure:
+    """Lists projects, the newest first, or shows one whole when `project_id` is given. A list shows documents
+    without their content and descriptions cut to 1000 characters.
+    """
+    if given.project_id is not None:
+        project = await find_project(archon, given.project_id)
+        if project is None:
+            return not_found("project", given.project_id)
+        return FoundProject(**alone(project, given), project=project)
+    where = Where([] if given.include_archived else ["archived IS NOT TRUE"])
+    where.add_words("title, description", given.query)
+    rows, place = await _PROJECTS.page(archon.pool, where, given)
+    return FoundProjects(projects=[ProjectItem.from_row(row) for row in rows], **place)
 
 
-class ManageProject(Arguments):
+async def find_project(archon: Archon, project_id: UUID) -> Project | None:
+    """A whole project by its id."""
+    row = await archon.pool.fetchrow(_FIND_ONE, project_id)
+    return Project.from_row(row) if row else None
+
+
+class ManageProject(Repeatable):
     """The arguments of `manage_project`."""
 
     may_be_empty = frozenset({"description", "github_repo"})
-
-    action: Literal["create", "update", "delete", "archive", "unarchive"] = Field(
-        description=(
-            "create (needs title); update (needs project_id and a field to change); delete (for good, with "
-            "its tasks); archive (hides it and its tasks); unarchive."
-        )
+    needs: ClassVar = {"create": ("title",)} | dict.fromkeys(
+        ("update", "delete", "undelete", "archive", "unarchive"), ("project_id",)
     )
-    project_id: Id | None = Field(None, description="UUID of the project; for every action but create.")
-    title: Name | None = Field(None, description="Title of the project.")
-    description: LongText | None = Field(None, description="What the project is about.")
-    github_repo: Text | None = Field(None, description="Address of its repository.")
-    archived_by: Name = Field("User", description="Who archives it; for archive only.")
+    changeable = ("title", "description", "github_repo", "pinned")
+
+    action: Literal["create", "update", "delete", "undelete", "archive", "unarchive"]
+    """create (needs title); update (needs project_id and a field to change); delete (with its tasks and
+    documents); undelete (brings all of it back, within 30 days); archive (hides it and its tasks);
+    unarchive."""
+    project_id: Id | None = None
+    """UUID of the project; for every action but create."""
+    title: Name | None = None
+    """Title of the project."""
+    description: LongText | None = None
+    """What the project is about."""
+    github_repo: Text | None = None
+    """Address of its repository."""
+    pinned: bool | None = None
+    """Whether it is pinned in Archon's pages."""
+    archived_by: Name | None = None
+    """Who archives it, for archive only; the caller when not given."""
 
 
 class ProjectChanged(Success):
@@ -236,7 +274,8 @@ class ProjectArchived(Success):
 
     project_id: UUID
     message: str
-    tasks_archived: int = Field(description="Tasks that were archived with it.")
+    tasks_archived: int
+    """Tasks that were archived with it."""
 
 
 class ProjectUnarchived(Success):
@@ -244,41 +283,39 @@ class ProjectUnarchived(Success):
 
     project_id: UUID
     message: str
-    tasks_unarchived: int = Field(description="Tasks that came back with it.")
+    tasks_unarchived: int
+    """Tasks that came back with it."""
 
 
-async def manage_project(archon: Archon, arguments: ManageProject) -> Success | Failure:
-    """Create, change, archive, unarchive or delete a project."""
-    if arguments.action == "create":
-        return await _create(archon.pool, arguments)
-    if arguments.project_id is None:
-        return invalid(f"project_id: is required for {arguments.action}.")
-    match arguments.action:
-        case "update":
-            return await _update(archon.pool, arguments.project_id, arguments)
-        case "delete":
-            return await _delete(archon.pool, arguments.project_id)
-        case "archive":
-            return await _archive(archon.pool, arguments.project_id, arguments.archived_by)
-        case "unarchive":
-            return await _unarchive(archon.pool, arguments.project_id)
-        case _:
-            assert_never(arguments.action)
+_DELETED = Done(message="Project deleted, with its tasks and documents; undelete brings it back for 30 days.")
+_RESTORED = Done(message="Project restored, with its tasks and documents.")
+_REFUSED = {
+    "undelete": "The project is not deleted.",
+    "archive": "The project is archived already.",
+    "unarchive": "The project is not archived.",
+}
+
+Answer: TypeAlias = ProjectChanged | Done | ProjectArchived | ProjectUnarchived | Failure
 
 
-async def _create(pool: asyncpg.Pool, given: ManageProject) -> Success | Failure:
-    if given.title is None:
-        return invalid("title: is required for create.")
-    (row,) = await pool.fetch(_CREATE, given.title, given.description or "", given.github_repo)
+async def manage_project(archon: Archon, given: ManageProject) -> Answer:
+    """Creates, updates, deletes, archives or unarchives a project. Deleting takes the project's tasks and
+    documents with it, undelete brings all of it back for 30 days; archiving only hides them.
+    """
+    if given.action == "create":
+        answer: Answer = await once(archon.pool, given, ProjectChanged, partial(_create, given))
+    else:
+        async with archon.pool.acquire() as connection, connection.transaction():
+            answer = await _change(connection, given, cast(UUID, given.project_id))
+    if not isinstance(answer, Failure):
+        project_id = answer.project_id if isinstance(answer, ProjectChanged) else given.project_id
+        await archon.changed([project_address(project_id)])
+    return answer
+
+
+async def _create(given: ManageProject, connection: Connection) -> ProjectChanged:
+    (row,) = await connection.fetch(_CREATE, *_fields(given))
     return _changed(row, "created")
-
-
-async def _update(pool: asyncpg.Pool, project_id: UUID, given: ManageProject) -> Success | Failure:
-    fields = (given.title, given.description, given.github_repo)
-    if all(value is None for value in fields):
-        return invalid("Nothing to change: give title, description or github_repo.")
-    row = await pool.fetchrow(_UPDATE, project_id, *fields)
-    return not_found("project", project_id) if row is None else _changed(row, "updated")
 
 
 def _changed(row: asyncpg.Record, done: str) -> ProjectChanged:
@@ -286,65 +323,45 @@ def _changed(row: asyncpg.Record, done: str) -> ProjectChanged:
     return ProjectChanged(project=project, project_id=project.id, message=f"Project {done}.")
 
 
-async def _delete(pool: asyncpg.Pool, project_id: UUID) -> Success | Failure:
-    if await pool.fetchrow(_DELETE, project_id) is None:
-        return not_found("project", project_id)
-    return Done(message="Project deleted, with its tasks and documents.")
+async def _change(connection: Connection, given: ManageProject, project_id: UUID) -> Answer:
+    """Everything that is done to a project that is there, or was."""
+    answer: Answer | None
+    match given.action:
+        case "update":
+            row = await connection.fetchrow(_UPDATE, project_id, *_fields(given))
+            answer = _changed(row, "updated") if row else None
+        case "delete":
+            answer = _DELETED if await trash.discard_project(connection, project_id, actor()) else None
+        case "undelete":
+            answer = _RESTORED if await trash.restore_project(connection, project_id) else None
+        case _:
+            answer = await _archive(connection, given, project_id)
+    if answer is not None:
+        return answer
+    if given.action in _REFUSED and await exists(connection, "project", project_id):
+        return conflict(_REFUSED[given.action])
+    return not_found("project", project_id)
 
 
-async def _archive(pool: asyncpg.Pool, project_id: UUID, archived_by: str) -> Success | Failure:
-    tasks = await pool.fetchval(_ARCHIVE, project_id, archived_by)
+async def _archive(connection: Connection, given: ManageProject, project_id: UUID) -> Answer | None:
+    if given.action == "archive":
+        tasks = await connection.fetchval(_ARCHIVE, project_id, given.archived_by or actor())
+        if tasks is None:
+            return None
+        message = f"Project archived, with {tasks} of its tasks."
+        return ProjectArchived(project_id=project_id, message=message, tasks_archived=tasks)
+    tasks = await connection.fetchval(_UNARCHIVE, project_id)
     if tasks is None:
-        return await _missing_or(pool, project_id, "The project is archived already.")
-    message = f"Project archived, with {tasks} of its tasks."
-    return ProjectArchived(project_id=project_id, message=message, tasks_archived=tasks)
-
-
-async def _unarchive(pool: asyncpg.Pool, project_id: UUID) -> Success | Failure:
-    tasks = await pool.fetchval(_UNARCHIVE, project_id)
-    if tasks is None:
-        return await _missing_or(pool, project_id, "The project is not archived.")
+        return None
     message = f"Project unarchived, with the {tasks} tasks that were archived with it."
     return ProjectUnarchived(project_id=project_id, message=message, tasks_unarchived=tasks)
 
 
-async def _missing_or(pool: asyncpg.Pool, project_id: UUID, reason: str) -> Failure:
-    exists = await pool.fetchval(_EXISTS, project_id)
-    return conflict(reason) if exists else not_found("project", project_id)
+def _fields(given: ManageProject) -> tuple[object, ...]:
+    return given.title, given.description, given.github_repo, given.pinned
 
 
 TOOLS = (
-    Tool(
-        name="find_projects",
-        title="Find projects",
-        description=(
-            "Lists projects, the newest first, or shows one whole when `project_id` is given. A list shows "
-            "documents without their content and descriptions cut to 1000 characters."
-        ),
-        arguments=FindProjects,
-        answers=(FoundProject, FoundProjects),
-        annotations=READS,
-        handler=find_projects,
-        replaces={
-            "list_projects": "find_projects()",
-            "get_project": 'find_projects(project_id="...")',
-        },
-    ),
-    Tool(
-        name="manage_project",
-        title="Manage a project",
-        description=(
-            "Creates, updates, deletes, archives or unarchives a project. Deleting is for good and takes the "
-            "project's tasks and documents with it; archiving hides them and can be undone."
-        ),
-        arguments=ManageProject,
-        answers=(ProjectChanged, Done, ProjectArchived, ProjectUnarchived),
-        annotations=CHANGES,
-        handler=manage_project,
-        replaces={
-            "create_project": 'manage_project(action="create", title="...")',
-            "update_project": 'manage_project(action="update", project_id="...", ...)',
-            "delete_project": 'manage_project(action="delete", project_id="...")',
-        },
-    ),
+    tool(find_projects, "Find projects", READS),
+    tool(manage_project, "Manage a project", CHANGES),
 )

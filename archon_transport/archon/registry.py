@@ -9,10 +9,10 @@ and as structured content. It knows no tool by name.
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, get_args, get_type_hints
 
 from mcp.server import Server, ServerRequestContext
 from mcp.shared.exceptions import MCPError
@@ -28,22 +28,29 @@ from mcp_types import (
 from mcp_types import Tool as PublishedTool
 from pydantic import ValidationError
 
-from . import answers, schemas
+from . import answers, budget, schemas
 from .answers import Failure, Success
-from .context import Archon
+from .context import Archon, calling, may, reporter
+from .former import FORMER
 from .schemas import Arguments
 
-Handler = Callable[[Archon, Any], Awaitable[Success | Failure]]
+Handler = Callable[[Archon, Any], Coroutine[Any, Any, Success | Failure]]
 """The function behind a tool; its second argument is an instance of the tool's arguments model."""
 
-READS = ToolAnnotations(
-    read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False
-)
+
+def hints(
+    *, reads: bool = False, destroys: bool = False, again: bool = False, outside: bool = False
+) -> ToolAnnotations:
+    """What a tool does; `again`: a second call changes nothing more, `outside`: it leaves the server."""
+    return ToolAnnotations(
+        read_only_hint=reads, destructive_hint=destroys, idempotent_hint=again, open_world_hint=outside
+    )
+
+
+READS = hints(reads=True, again=True)
 """A tool that changes nothing."""
 
-CHANGES = ToolAnnotations(
-    read_only_hint=False, destructive_hint=True, idempotent_hint=False, open_world_hint=False
-)
+CHANGES = hints(destroys=True)
 """A tool that creates, overwrites and deletes."""
 
 
@@ -76,16 +83,37 @@ class Tool:
         )
 
     async def call(self, archon: Archon, arguments: Mapping[str, Any]) -> Success | Failure:
-        """Check the arguments, do it, and answer, whatever happens."""
+        """Check who asks and the arguments, do it, and answer, whatever happens."""
+        if not self.annotations.read_only_hint and not may("write"):
+            return answers.forbidden(self.name, "write")
         try:
             checked = self.arguments.model_validate(arguments)
         except ValidationError as error:
             return schemas.refusal(self.name, self.arguments, error)
+        if problem := checked.problem():
+            return answers.invalid(problem)
         try:
             async with asyncio.timeout(self.timeout):
                 return await self.handler(archon, checked)
         except Exception as error:
             return answers.from_exception(error, operation=self.name)
+
+
+def tool(handler: Handler, title: str, annotations: ToolAnnotations, *, timeout: float = 30.0) -> Tool:
+    """A tool from the function behind it: its name, its types and its docstring are what clients see."""
+    name, types = handler.__name__, get_type_hints(handler)
+    returned = types.pop("return")
+    return Tool(
+        name=name,
+        title=title,
+        description=schemas.one_line(handler.__doc__),
+        arguments=[*types.values()][1],
+        answers=tuple(each for each in get_args(returned) or (returned,) if each is not Failure),
+        annotations=annotations,
+        handler=handler,
+        timeout=timeout,
+        replaces={old: call for old, call in FORMER.items() if call.startswith(f"{name}(")},
+    )
 
 
 def build_server(
@@ -109,13 +137,15 @@ def build_server(
     ) -> ListToolsResult:
         if params is not None and params.cursor is not None:
             raise MCPError(INVALID_PARAMS, "Unknown cursor: the list of tools has one page.")
-        return ListToolsResult(tools=list(published.values()))
+        return ListToolsResult(tools=list(published.values()), ttl_ms=60_000, cache_scope="public")
 
     async def call_tool(context: ServerRequestContext[Any], params: CallToolRequestParams) -> CallToolResult:
+        calling(client.client_info.name if (client := context.session.client_params) else "")
         if tool := by_name.get(params.name):
+            reporter.set(context.session.report_progress)
             return _result(await tool.call(archon, params.arguments or {}))
         if tool := former.get(params.name):
-            return _result(answers.renamed(params.name, tool.name, tool.replaces[params.name]))
+            return _result(answers.renamed(params.name, tool.replaces[params.name]))
         raise MCPError(INVALID_PARAMS, f"Unknown tool: {params.name}")
 
     def tool_input_schema(tool: str) -> Mapping[str, Any] | None:
@@ -131,10 +161,25 @@ def build_server(
     )
 
 
+async def call_tool(server: Server[Any], name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """What a tool of `build_server` answers to somebody inside the program, who has no session.
+
+    Raises:
+        MCPError: there is no such tool.
+    """
+    entry = server.get_request_handler("tools/call")
+    if entry is None:
+        raise MCPError(INVALID_PARAMS, "This server has no tools.")
+    nobody: Any = SimpleNamespace(session=SimpleNamespace(client_params=None, report_progress=None))
+    result: Any = await entry.handler(nobody, CallToolRequestParams(name=name, arguments=arguments))
+    return dict(result.structured_content)
+
+
 def _result(answer: Success | Failure) -> CallToolResult:
     """The answer twice, as text for older clients and as structured content, from one set of values."""
-    content = answer.model_dump(mode="json", exclude_none=isinstance(answer, Failure))
-    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    content = budget.fitted(answer.content())
     return CallToolResult(
-        content=[TextContent(text=text)], structured_content=content, is_error=isinstance(answer, Failure)
+        content=[TextContent(text=budget.as_json(content))],
+        structured_content=content,
+        is_error=isinstance(answer, Failure),
     )

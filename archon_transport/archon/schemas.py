@@ -7,6 +7,8 @@ and no `format` (Gemini refuses most of them).
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any, ClassVar
@@ -14,51 +16,86 @@ from uuid import UUID
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
+    BeforeValidator,
     ConfigDict,
+    Field,
     StringConstraints,
     ValidationError,
     model_validator,
 )
+from pydantic_core import ErrorDetails
 
-from .answers import Failure, Success, invalid
+from .answers import Described, Failure, Success, invalid
 
 Schema = dict[str, Any]
+
+_IN_EVERY_ANSWER: Schema = {
+    "success": {"type": "boolean"},
+    "note": {"type": "string", "description": "Says what was left out."},
+    "error": {
+        "type": "object",
+        "properties": {name: {"type": "string"} for name in ("type", "message", "suggestion")},
+        "required": ["type", "message"],
+    },
+}
+
+_NOUNS = {"integer": "a whole number", "number": "a number", "boolean": "true or false", "array": "a list"}
 
 SHOWN_PROBLEMS = 10
 """How many refused parameters one answer names: the names are the client's, and there may be thousands."""
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
+    """The text, if Postgres can store it: without the character U+0000."""
     if "\0" in text:
-        raise ValueError("NUL")
+        raise ValueError("must not contain the character U+0000")
     return text
 
 
-Text = Annotated[str, StringConstraints(max_length=500), AfterValidator(_storable)]
+def unpacked(value: object) -> object:
+    """A list or an object that came as its JSON text, as some assistants send them; else the value itself."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+        with contextlib.suppress(ValueError, RecursionError):
+            return json.loads(value)
+    return value
+
+
+def _named(value: object) -> object:
+    """A list of words; a text stands for the words between its commas."""
+    value = unpacked(value)
+    return [word for word in value.split(",") if word.strip()] if isinstance(value, str) else value
+
+
+Text = Annotated[str, StringConstraints(max_length=500), AfterValidator(storable)]
 """A short text, perhaps empty, that Postgres can store: without the character U+0000."""
 
-LongText = Annotated[str, StringConstraints(max_length=50_000), AfterValidator(_storable)]
+LongText = Annotated[str, StringConstraints(max_length=50_000), AfterValidator(storable)]
 """A description; 50,000 characters is the check that some of Archon's databases have."""
 
 Name = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500), AfterValidator(_storable)
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500), AfterValidator(storable)
 ]
 """A title or a name: one to 500 characters that are not all blank."""
+
+Names = Annotated[list[Name], BeforeValidator(_named), Field(max_length=100)]
+"""A list of names, such as tags; a text with commas is taken as one."""
 
 Id = UUID
 """The id of a project or a task."""
 
 
-class Arguments(BaseModel):
+class Arguments(Described):
     """The root of every tool's arguments: unknown names are refused, null and "" are as if not given.
 
     Assistants fill in parameters that they do not need with null or an empty string; only for the
-    names in `may_be_empty` is an empty string a value.
+    names in `may_be_empty` is an empty string a value. `needs` says what each action needs, `changeable`
+    what the action update may change.
     """
 
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(extra="forbid")
     may_be_empty: ClassVar[frozenset[str]] = frozenset()
+    needs: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    changeable: ClassVar[tuple[str, ...]] = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -68,18 +105,33 @@ class Arguments(BaseModel):
         absent = {name for name, value in given.items() if value == "" and name not in cls.may_be_empty}
         return {name: value for name, value in given.items() if value is not None and name not in absent}
 
+    def problem(self) -> str | None:
+        """What is wrong with the arguments together."""
+        action = getattr(self, "action", "")
+        if missing := [name for name in self.needs.get(action, ()) if getattr(self, name) is None]:
+            return "; ".join(f"{name}: is required for {action}" for name in missing) + "."
+        if action == "update" and all(getattr(self, name) is None for name in self.changeable):
+            return f"Nothing to change: give {', '.join(self.changeable[:-1])} or {self.changeable[-1]}."
+        if action != "create" and getattr(self, "idempotency_key", None) is not None:
+            return "idempotency_key: is only for create."
+        return None
+
+
+class NoArguments(Arguments):
+    """For the tools that take nothing."""
+
 
 @cache
 def input_schema(model: type[Arguments]) -> Schema:
     """The schema of a tool's arguments as clients see it; not to be changed."""
     schema: Schema = _flat(model.model_json_schema(), {}, plain=True)
-    schema.pop("description", None)
     schema.setdefault("properties", {})
     return schema
 
 
+@cache
 def output_schema(models: tuple[type[Success], ...]) -> Schema:
-    """One schema for all that a tool answers, its refusals too.
+    """One schema for all that a tool answers, its refusals too; not to be changed.
 
     Which keys come together is not in it: clients of the older revisions read only `type`,
     `properties` and `required` at the root.
@@ -87,15 +139,20 @@ def output_schema(models: tuple[type[Success], ...]) -> Schema:
     Raises:
         ValueError: two answers use one key for different things.
     """
-    properties: Schema = {}
-    everything: tuple[type[BaseModel], ...] = (*models, Failure)
-    for model in everything:
+    properties = dict(_IN_EVERY_ANSWER)
+    for model in models:
         answer = _flat(model.model_json_schema(mode="serialization"), {}, plain=False)
         for key, schema in answer["properties"].items():
             if key != "success" and properties.setdefault(key, schema) != schema:
                 raise ValueError(f"two answers of one tool use {key!r} for different things")
-    success = {"type": "boolean", "description": "False when the answer is an error."}
-    return {"type": "object", "properties": {"success": success, **properties}, "required": ["success"]}
+    for schema in properties.values():  # `fields` leaves keys out
+        schema.get("items", {}).pop("required", None)
+    return {"type": "object", "properties": properties, "required": ["success"]}
+
+
+def one_line(text: str | None) -> str:
+    """A text of the source without its line breaks."""
+    return " ".join((text or "").split())
 
 
 def _flat(node: Any, definitions: Schema, *, plain: bool) -> Any:
@@ -105,23 +162,41 @@ def _flat(node: Any, definitions: Schema, *, plain: bool) -> Any:
     if not isinstance(node, dict):
         return node
     definitions = node.get("$defs", definitions)
-    if "$ref" in node:
-        target = definitions[node["$ref"].rpartition("/")[2]]
-        return _flat({**target, **{k: v for k, v in node.items() if k != "$ref"}}, definitions, plain=plain)
-    if plain and "anyOf" in node:
-        (kind,) = [option for option in node["anyOf"] if option != {"type": "null"}]
-        return _flat({**kind, **{k: v for k, v in node.items() if k != "anyOf"}}, definitions, plain=plain)
+    for instead in ("$ref", "anyOf"):
+        if instead in node and (target := _target(node[instead], definitions, plain=plain)):
+            rest = {key: value for key, value in node.items() if key != instead}
+            return _flat({**target, **rest}, definitions, plain=plain)
     dropped = {"$defs", "title", "format"} if plain else {"$defs", "title"}
-    return {
+    flat = {
         key: _flat(value, definitions, plain=plain)
         for key, value in node.items()
         if not (key in dropped and not _is_property(key, value)) and not (key == "default" and value is None)
     }
+    if flat.get("type") == "object" and "properties" in flat:
+        flat.pop("description", None)  # it is about the class
+    elif isinstance(flat.get("description"), str):
+        flat["description"] = one_line(flat["description"])
+    return flat
 
 
 def _is_property(key: str, value: Any) -> bool:
     """Whether `title` or `format` is the name of a property here, not the keyword: then it holds a schema."""
     return key != "$defs" and isinstance(value, dict)
+
+
+def _target(value: Any, definitions: Schema, *, plain: bool) -> Schema | None:
+    """What stands for a reference, or for the one alternative to null."""
+    if isinstance(value, str):
+        return dict(definitions[value.rpartition("/")[2]])
+    others = [option for option in value if option != {"type": "null"}]
+    if len(others) > 1 or len(others) == len(value):
+        return None
+    if plain:
+        return dict(others[0])
+    kind = others[0].get("type")
+    return (
+        {**others[0], "type": [kind, "null"]} if isinstance(kind, str) and "enum" not in others[0] else None
+    )
 
 
 def refusal(tool: str, model: type[Arguments], error: ValidationError) -> Failure:
@@ -131,23 +206,24 @@ def refusal(tool: str, model: type[Arguments], error: ValidationError) -> Failur
     errors = error.errors(include_url=False, include_input=False, include_context=False)[:SHOWN_PROBLEMS]
     for found in errors:
         name = str(found["loc"][0]) if found["loc"] else "arguments"
-        problems[_shown(name)] = _problem(found["type"], properties.get(name, {}))
+        problems[_shown(name)] = _problem(found, properties.get(name, {}))
     message = "; ".join(f"{name}: {problem}" for name, problem in problems.items())
-    if any(found["type"] == "extra_forbidden" for found in errors):
+    if any(found["type"] == "extra_forbidden" and len(found["loc"]) == 1 for found in errors):
         message += f". The parameters of {tool} are: {', '.join(properties) or 'none'}"
     wrong_action = problems.get("action", "").startswith("must be one of")
     return invalid(message + ".", details={"parameters": problems}, action=wrong_action)
 
 
-def _problem(kind: str, schema: Schema) -> str:
+def _problem(found: ErrorDetails, schema: Schema) -> str:
+    kind, place = found["type"], found["loc"][1:]
     if kind == "extra_forbidden":
-        return "there is no such parameter"
+        return f"must be {_allowed(schema)}" if place else "there is no such parameter"
     if kind.startswith("uuid"):
         return "must be a UUID, as the ids in answers are"
     if kind == "string_unicode":
         return "must be valid Unicode"
     if kind == "value_error":
-        return "must not contain the character U+0000"
+        return found["msg"].removeprefix("Value error, ")
     return f"{'is required and ' if kind == 'missing' else ''}must be {_allowed(schema)}"
 
 
@@ -155,10 +231,19 @@ def _allowed(schema: Schema) -> str:
     """What a parameter may be, in words."""
     if "enum" in schema:
         return "one of " + ", ".join(schema["enum"])
-    noun = {"integer": "a whole number", "boolean": "true or false"}.get(schema["type"], "text")
+    if schema["type"] == "object":
+        properties, required = schema.get("properties", {}), schema.get("required", [])
+        keys = (
+            f"{name}: {_allowed(each)}" + " (required)" * (name in required)
+            for name, each in properties.items()
+        )
+        return " of ".join(filter(None, ("an object", "; ".join(keys))))
+    noun = _NOUNS.get(schema["type"], "text")
     unit = " characters" if noun == "text" else ""
     low = schema.get("minimum", schema.get("minLength"))
-    high = schema.get("maximum", schema.get("maxLength"))
+    high = schema.get("maximum", schema.get("maxLength", schema.get("maxItems")))
+    if noun == "a list":
+        return f"a list of at most {high}, each {_allowed(schema['items'])}"
     match low, high:
         case None, None:
             return noun

@@ -1,4 +1,4 @@
-"""`health_check` and `session_info`: how the server is, and what it knows of the caller's session."""
+"""`health_check`, `session_info` and `heartbeat`: how the server is, and what it knows of the session."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 import asyncpg
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from ..sessions import Owner, current
-from .answers import Success
+from .answers import Described, Success
 from .context import Archon
-from .registry import READS, Tool
-from .schemas import Arguments
+from .registry import READS, tool
+from .schemas import NoArguments
 
 PROBE_LIMIT = 5.0
 """Seconds the database has to answer a probe; Archon's own health check waited as long."""
@@ -27,16 +27,14 @@ _COUNT_LIVE_SESSIONS = """
 """
 
 
-class NoArguments(Arguments):
-    """For the tools that take nothing."""
-
-
-class Health(BaseModel):
+class Health(Described):
     """How the server's parts are."""
 
     status: Literal["healthy", "degraded", "unhealthy"]
-    api_service: bool = Field(description="Whether the database answers; this server is its own API.")
-    agents_service: bool = Field(description="Always false: there is no separate agents service.")
+    api_service: bool
+    """Whether the database answers; this server is its own API."""
+    agents_service: bool
+    """Always false: there is no separate agents service."""
     last_health_check: datetime
 
 
@@ -49,7 +47,10 @@ class HealthAnswer(Success):
 
 
 async def health_check(archon: Archon, arguments: NoArguments) -> HealthAnswer:
-    """Ask the database now; an unhealthy server is a good answer, not an error."""
+    """How the server is. One real round trip to the database decides: `healthy`, `degraded` (it took over a
+    second) or `unhealthy`. There is no separate API or agents service here: `api_service` is true when the
+    database answers, `agents_service` is always false.
+    """
     started = archon.monotonic()
     try:
         async with asyncio.timeout(PROBE_LIMIT):
@@ -65,13 +66,12 @@ async def health_check(archon: Archon, arguments: NoArguments) -> HealthAnswer:
     return HealthAnswer(health=health, uptime_seconds=archon.uptime_seconds, timestamp=now)
 
 
-class SessionManagement(BaseModel):
+class SessionManagement(Described):
     """Archon's numbers about all sessions."""
 
     active_sessions: int
-    session_timeout: float | None = Field(
-        description="Seconds of idleness until a session ends; null: never."
-    )
+    session_timeout: float | None
+    """Seconds of idleness until a session ends; null: never."""
     server_uptime_seconds: float
 
 
@@ -79,7 +79,7 @@ def _subject(owner: Owner | None) -> str | None:
     return None if owner is None else owner[1]
 
 
-class SessionInfo(BaseModel):
+class SessionInfo(Described):
     """The caller's own session; its secret is not here."""
 
     model_config = ConfigDict(from_attributes=True)
@@ -92,21 +92,24 @@ class SessionInfo(BaseModel):
     user_agent: str | None
     connected_at: datetime
     initialized: bool
-    principal: Annotated[str | None, BeforeValidator(_subject)] = Field(
-        validation_alias="owner", description="Whom it belongs to; null where nobody had to sign in."
-    )
+    principal: Annotated[str | None, BeforeValidator(_subject)] = Field(validation_alias="owner")
+    """Whom it belongs to; null where nobody had to sign in."""
 
 
 class SessionAnswer(Success):
     """What `session_info` answers."""
 
     session_management: SessionManagement
-    session: SessionInfo | None = Field(description="This session; null where the request came without one.")
+    session: SessionInfo | None
+    """This session; null where the request came without one."""
     timestamp: datetime
 
 
 async def session_info(archon: Archon, arguments: NoArguments) -> SessionAnswer:
-    """Count the live sessions and describe the caller's."""
+    """This session as the server keeps it (id, client, protocol version, since when), and how many sessions
+    are live. A session outlives restarts of the server; it ends when its client ends it or after
+    `session_timeout` seconds of idleness.
+    """
     management = SessionManagement(
         active_sessions=await archon.pool.fetchval(_COUNT_LIVE_SESSIONS),
         session_timeout=archon.session_timeout,
@@ -117,31 +120,27 @@ async def session_info(archon: Archon, arguments: NoArguments) -> SessionAnswer:
     return SessionAnswer(session_management=management, session=own, timestamp=archon.now())
 
 
+class Alive(Success):
+    """What `heartbeat` answers."""
+
+    message: str
+    timestamp: datetime
+    timeout_seconds: float | None
+    """Seconds of idleness until a session ends; null: never."""
+
+
+async def heartbeat(archon: Archon, arguments: NoArguments) -> Alive:
+    """A sign of life. Nobody has to send one: every request is one, and a session ends only after
+    `timeout_seconds` of idleness. It needs no reconnecting after a restart or a broken connection.
+    """
+    caller = current()
+    alive = caller is not None and caller.session is not None
+    message = "The session is alive." if alive else "The server is alive; this call came without a session."
+    return Alive(message=message, timestamp=archon.now(), timeout_seconds=archon.session_timeout)
+
+
 TOOLS = (
-    Tool(
-        name="health_check",
-        title="Health check",
-        description=(
-            "How the server is. One real round trip to the database decides: `healthy`, `degraded` (it took "
-            "over a second) or `unhealthy`. There is no separate API or agents service here: `api_service` "
-            "is true when the database answers, `agents_service` is always false."
-        ),
-        arguments=NoArguments,
-        answers=(HealthAnswer,),
-        annotations=READS,
-        handler=health_check,
-    ),
-    Tool(
-        name="session_info",
-        title="Session info",
-        description=(
-            "This session as the server keeps it (id, client, protocol version, since when), and how many "
-            "sessions are live. A session outlives restarts of the server; it ends when its client ends it "
-            "or after `session_timeout` seconds of idleness."
-        ),
-        arguments=NoArguments,
-        answers=(SessionAnswer,),
-        annotations=READS,
-        handler=session_info,
-    ),
+    tool(health_check, "Health check", READS),
+    tool(session_info, "Session info", READS),
+    tool(heartbeat, "Heartbeat", READS),
 )

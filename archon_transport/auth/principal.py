@@ -8,16 +8,11 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final
 
-from mcp.server.auth.provider import AccessToken, principal_components
+from mcp.server.auth.provider import AccessToken, TokenVerifier, principal_components
 
-
-class TokenVerifier(Protocol):
-    """The SDK's verifier: a token's facts, or None where it is not valid."""
-
-    async def verify_token(self, token: str) -> AccessToken | None:
-        """The token's facts, None where it is not valid."""
+from .resource import ProtectedResource
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,28 +24,69 @@ class Principal:
     access: AccessToken | None = field(default=None, repr=False, compare=False)
 
 
+def allows(principal: Principal | None, scope: str) -> bool:
+    """Whether this caller may do what needs `scope`; where no identity is asked, everybody may."""
+    return principal is None or scope in principal.scopes
+
+
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """A 401: `error` is None where no credentials were sent at all (RFC 6750, 3.1)."""
+    """A 401, or a 403 where a valid token lacks a scope.
+
+    `error` is None where no credentials were sent at all (RFC 6750, 3.1); `scope` has every scope that the
+    request needs, separated by spaces, and `resource_metadata` is where the client can read more.
+    """
 
     error: str | None
     message: str
+    scope: str | None = None
+    resource_metadata: str | None = None
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return 403 if self.error == "insufficient_scope" else 401
+
+    @property
+    def rule(self) -> str:
+        """The rule's name for the count of refusals."""
+        return "scope" if self.error == "insufficient_scope" else "token"
 
     @property
     def header(self) -> str:
         """The value of `WWW-Authenticate`."""
-        return "Bearer" if self.error is None else f'Bearer error="{self.error}"'
+        said = {
+            "error": self.error,
+            "error_description": self.message if self.error else None,
+            "resource_metadata": self.resource_metadata,
+            "scope": self.scope,
+        }
+        parameters = ", ".join(f'{name}="{value}"' for name, value in said.items() if value)
+        return f"Bearer {parameters}".rstrip()
 
 
-async def verify(verifier: TokenVerifier | None, authorization: str | None) -> Principal | Challenge | None:
+_OPEN: Final = ProtectedResource()
+
+
+async def verify(
+    verifier: TokenVerifier | None, authorization: str | None, resource: ProtectedResource = _OPEN
+) -> Principal | Challenge | None:
     """The principal behind an `Authorization` header, a challenge, or None where no identity is asked."""
     if verifier is None:
         return None
+    needed = (" ".join(resource.required) or None, resource.metadata_url)
     scheme, _, token = (authorization or "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
-        return Challenge(None, "This server needs a token: send Authorization: Bearer TOKEN.")
+        return Challenge(None, "This server needs a token: send Authorization: Bearer TOKEN.", *needed)
     access = await verifier.verify_token(token.strip())
     if access is None or (access.expires_at is not None and access.expires_at < time.time()):
-        return Challenge("invalid_token", "The token is not valid here or has expired; get a new one.")
+        text = "The token is not valid here or has expired; get a new one."
+        return Challenge("invalid_token", text, *needed)
+    if not resource.is_for(access):
+        text = "The token was issued for another server; get one for this."
+        return Challenge("invalid_token", text, *needed)
+    if missing := [scope for scope in resource.required if scope not in access.scopes]:
+        text = f"The token lacks what this server needs: {', '.join(missing)}."
+        return Challenge("insufficient_scope", text, *needed)
     client_id, issuer, subject = principal_components(access)
     return Principal((issuer, subject, client_id), frozenset(access.scopes), access)

@@ -8,10 +8,32 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 
-from . import serve
+from . import (
+    evaluate,
+    ingest,
+    migrate,
+    print_config,
+    requests,
+    serve,
+    sessions,
+    stats,
+    tail,
+    tokens,
+)
 from .parser import USAGE_ERROR, fail
 
-COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"serve": serve.command}
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+    "serve": serve.command,
+    "tokens": tokens.command,
+    "sessions": sessions.command,
+    "requests": requests.command,
+    "stats": stats.command,
+    "tail": tail.command,
+    "print-config": print_config.command,
+    "ingest": ingest.command,
+    "evaluate": evaluate.command,
+    "migrate": migrate.command,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

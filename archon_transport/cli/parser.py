@@ -17,6 +17,9 @@ from .. import __version__
 from ..settings import Setting, Settings, SettingsError, load, options
 
 PROGRAM = "archon-transport"
+EMBEDDER = ("embedder", "embedder_model", "embedder_key")
+"""The settings of a command that makes vectors."""
+
 CANNOT = 1
 USAGE_ERROR = 2
 
@@ -46,7 +49,7 @@ def settings_parser(description: str, epilog: str) -> Parser:
     """A parser with every setting, in the groups of the table."""
     parser = Parser(
         prog=PROGRAM,
-        usage="%(prog)s [serve] [options]",
+        usage="%(prog)s [serve [MODULE:NAME]] [options]",
         description=description,
         epilog=epilog,
         formatter_class=_HelpFormatter,
@@ -62,14 +65,36 @@ def settings_parser(description: str, epilog: str) -> Parser:
     return parser
 
 
-def read_settings(parser: Parser, argv: Sequence[str]) -> Settings:
-    """The settings that `argv` and the environment give.
+DATABASE = ("database_url", "direct_database_url", "data_dir")
+
+
+def command_parser(command: str, description: str, names: Sequence[str] = DATABASE) -> Parser:
+    """A parser for a command that does one thing and ends: with the settings of these names."""
+    parser = Parser(
+        prog=f"{PROGRAM} {command}",
+        description=description,
+        formatter_class=_HelpFormatter,
+        allow_abbrev=False,
+    )
+    groups: dict[str, argparse._ArgumentGroup] = {}
+    for setting in options():
+        if setting.name in names:
+            title = setting.option.group
+            if title not in groups:
+                groups[title] = parser.add_argument_group(title)
+            _add(groups[title], setting)
+    return parser
+
+
+def read_command(parser: Parser, argv: Sequence[str]) -> tuple[Settings, argparse.Namespace]:
+    """The settings, and what was typed, of a command.
 
     Raises:
         SystemExit: something is not allowed; one line on stderr has said what.
     """
+    typed = parser.parse_args(argv)
     try:
-        return load(vars(parser.parse_args(argv)), os.environ)
+        return load(vars(typed), os.environ), typed
     except SettingsError as error:
         raise SystemExit(fail(str(error), USAGE_ERROR)) from None
 

@@ -1,6 +1,7 @@
 """`archon-transport serve`: start the server, say where it is, and stay until a signal.
 
-The application is imported only once there is something to serve, so that `--help` and a mistyped option
+What is served is Archon, or an MCP server of somebody else by its name (`serve package.module:name`). The
+application is imported only once there is something to serve, so that `--help` and a mistyped option
 answer at once.
 """
 
@@ -9,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
+import re
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..settings import Settings, SettingsError
 from ..signals import logs
-from .parser import CANNOT, USAGE_ERROR, fail, read_settings, settings_parser
+from .parser import CANNOT, USAGE_ERROR, fail, read_command, settings_parser
 
 DESCRIPTION = """\
 Archon for coding assistants: projects, tasks and documents over MCP, with sessions that outlive the server.
@@ -27,7 +29,12 @@ Any MCP client that speaks Streamable HTTP connects to that one URL. Stop the se
 clients go on with the session they have.
 
 Everything lives in Postgres. Where no database is named, one is started in the data directory, reachable by
-this machine only; several servers that name the same database serve the same sessions."""
+this machine only; several servers that name the same database serve the same sessions.
+
+  archon-transport serve package.module:name                           # serves your own MCP server instead
+
+NAME is a Server or MCPServer of the MCP SDK, or a fastmcp server, in a module that can be imported from here;
+its code stays as it is. Without a database or a --data-dir of its own it shares its sessions with Archon."""
 
 EPILOG = """\
 Every option is also the variable in brackets: flags go before variables, variables before defaults.
@@ -35,6 +42,8 @@ Durations are seconds, or have a unit: 90s, 5m, 12h, 30d. Repeated options are o
 
 
 if TYPE_CHECKING:
+    from mcp.server import Server
+
     from .. import process
 
     class Program(process.Program, Protocol):
@@ -50,19 +59,29 @@ Build = Callable[[Settings], Coroutine[Any, Any, "Program"]]
 
 def command(argv: Sequence[str], build: Build | None = None) -> int:
     """Serve until a signal and return the exit code; `build` makes what is served (Archon, by default)."""
-    settings = read_settings(settings_parser(DESCRIPTION, EPILOG), argv)
+    parser = settings_parser(DESCRIPTION, EPILOG)
+    parser.add_argument("server", nargs="?", metavar="MODULE:NAME", help="an MCP server to serve, not Archon")
+    settings, typed = read_command(parser, argv)
     if complaint := settings.exposure():
         return fail(complaint, USAGE_ERROR)
     logs.configure(settings.log_level, settings.log_format)
-    return _serve(settings, build or _archon)
+    if typed.server is None:
+        return _serve(settings, build or _archon)
+    from . import loading
+
+    try:
+        server = loading.load(typed.server)
+    except loading.LoadError as error:
+        return fail(str(error), USAGE_ERROR)
+    return _serve(settings, functools.partial(_around, server), server.name)
 
 
-def _serve(settings: Settings, build: Build) -> int:
+def _serve(settings: Settings, build: Build, name: str = "Archon") -> int:
     from .. import process
 
     try:
         with (
-            process.Listener.bind(settings.host, settings.port) as listener,
+            process.Listener.bind(settings.host, settings.port, shared=settings.reuse_port) as listener,
             # Runs in the main thread, as it must: a child that should die with its parent (the embedded
             # Postgres) is bound to the thread that spawned it.
             asyncio.Runner(loop_factory=_loop_factory()) as runner,
@@ -71,7 +90,7 @@ def _serve(settings: Settings, build: Build) -> int:
                 process.serve(
                     listener,
                     functools.partial(build, settings),
-                    lambda program: _announce(settings, listener.port, program.database),
+                    lambda program: _announce(name, settings, listener.port, program.database),
                     drain=settings.drain,
                 )
             )
@@ -85,6 +104,12 @@ async def _archon(settings: Settings) -> Program:
     from .. import app
 
     return await app.build(settings)
+
+
+async def _around(server: Server[Any], settings: Settings) -> Program:
+    from .. import app
+
+    return await app.build_around(settings, server)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -106,11 +131,15 @@ def url(settings: Settings, port: int) -> str:
     return f"http://{host}{settings.path}" if named else f"http://{host}:{port}{settings.path}"
 
 
-def _announce(settings: Settings, port: int, database: str) -> None:
+def _announce(name: str, settings: Settings, port: int, database: str) -> None:
     where = url(settings, port)
-    _say(f"Archon listens at {where}")
+    short = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-").lower() or "server"
+    _say(f"{name} listens at {where}")
     _say(f"Database: {database}")
-    _say(f"Add it to a client: claude mcp add --transport http archon {where}")
+    header = "" if settings.auth == "none" else ' --header "Authorization: Bearer TOKEN"'
+    _say(f"Add it to a client: claude mcp add --transport http {short} {where}{header}")
+    if header:
+        _say("Make a TOKEN: archon-transport tokens add NAME")
 
 
 def _say(line: str) -> None:

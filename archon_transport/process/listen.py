@@ -27,10 +27,13 @@ class Listener:
     host: str
     port: int
     sockets: tuple[socket.socket, ...]
+    shared: bool = False
 
     @classmethod
-    def bind(cls, host: str, port: int) -> Listener:
+    def bind(cls, host: str, port: int, *, shared: bool = False) -> Listener:
         """Take the port, without answering on it yet; port 0 takes a free one.
+
+        A `shared` port may be taken by several processes of one user; the kernel spreads connections.
 
         Raises:
             StartError: it is taken, forbidden, or no address of this machine.
@@ -38,7 +41,7 @@ class Listener:
         sockets: list[socket.socket] = []
         try:
             for family, address in _addresses(host, port):
-                bound = _bound(family, address, port)
+                bound = _bound(family, address, port, shared)
                 if bound is not None:
                     sockets.append(bound)
                     port = bound.getsockname()[1]
@@ -48,7 +51,7 @@ class Listener:
             for bound in sockets:
                 bound.close()
             raise refusal(error, host, port) from error
-        return cls(host=host, port=port, sockets=tuple(sockets))
+        return cls(host=host, port=port, sockets=tuple(sockets), shared=shared)
 
     def __enter__(self) -> Self:
         return self
@@ -64,7 +67,10 @@ def refusal(error: OSError, host: str, port: int) -> StartError:
     """The sentence for a socket that could not be had."""
     match error.errno:
         case errno.EADDRINUSE:
-            return StartError(f"port {port} is taken; stop the other server or choose another with --port")
+            return StartError(
+                f"port {port} is taken; stop the other server, choose another with --port, "
+                "or start all that shall share it with --reuse-port"
+            )
         case errno.EACCES:
             return StartError(f"port {port} is not allowed for this user; choose one above 1023 with --port")
         case _:
@@ -79,7 +85,7 @@ def _addresses(host: str, port: int) -> list[tuple[socket.AddressFamily, _Addres
     return list(dict.fromkeys((family, address) for family, _, _, _, address in found))
 
 
-def _bound(family: socket.AddressFamily, address: _Address, port: int) -> socket.socket | None:
+def _bound(family: socket.AddressFamily, address: _Address, port: int, shared: bool) -> socket.socket | None:
     """A bound socket, or None where this machine has not that kind of address (no IPv6, say)."""
     try:
         made = socket.socket(family, socket.SOCK_STREAM)
@@ -90,6 +96,8 @@ def _bound(family: socket.AddressFamily, address: _Address, port: int) -> socket
     try:
         # A port that only lingers from the server before may be taken again at once.
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         made.bind((address[0], port, *address[2:]))

@@ -4,10 +4,12 @@
                                                                    (1)      (2, 3)     (4)
 
 1. `Program.drain` admits nothing more (readiness off, 503 with `Retry-After`) and waits for running calls.
-   The socket still listens: a client that comes now is told to come back instead of being refused.
-2. `AppRunner.cleanup` stops listening and runs the application's `on_shutdown`, where open streams must be
-   ended. aiohttp runs `on_shutdown` before it waits for handlers, and for a stream that nobody ended it
-   would wait twice its time-out.
+   The socket still listens: a client that comes now is told to come back instead of being refused. On a
+   shared port it listens no longer: the other processes take who comes, and those who came before are served.
+2. It stops listening. Who came until then is still told the same; who comes later is refused by the system,
+   so that a proxy takes the next node. `AppRunner.cleanup` then runs the application's `on_shutdown`, where
+   open streams must be ended. aiohttp runs `on_shutdown` before it waits for handlers, and for a stream that
+   nobody ended it would wait twice its time-out.
 3. Handlers that still run get `SHUTDOWN_TIMEOUT`, then are cancelled; the application's `on_cleanup` follows.
 4. `Program.close` writes what is left and lets go of the database. It comes last, because until here a
    handler may still need it.
@@ -22,7 +24,8 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -40,6 +43,9 @@ DRAIN_MARGIN = 2.0
 
 CLOSE_TIMEOUT = 15.0
 """Seconds each for the connections and for the last writes and the embedded database's own stop."""
+
+LINGER = 0.2
+"""Seconds between the last connection that is taken and the close of those that say nothing."""
 
 BACKLOG = 1024
 """Connections that wait to be accepted: after a restart all clients come at once."""
@@ -100,14 +106,21 @@ async def serve(
             shutdown_timeout=SHUTDOWN_TIMEOUT,
             logger=_server_log(),
         )
+        servers: list[asyncio.Server] = []
         try:
-            await _listen(runner, listener)
+            servers += await _listen(runner, listener)
             started(program)
             notify("READY=1", "STATUS=serving")
             await signals.stop.wait()
             notify("STOPPING=1", "STATUS=draining")
+            if listener.shared:
+                await _deaf(runner, listener, servers)
             await _drained(program, signals.hurry, drain + DRAIN_MARGIN)
+            if not listener.shared:
+                await _deaf(runner, listener, servers)
         finally:
+            for server in servers:
+                server.close()
             stopped = await _closed(runner, program)
     return stopped
 
@@ -179,13 +192,41 @@ async def _built(build: Coroutine[Any, Any, _P], stop: asyncio.Event) -> _P | No
         return None
 
 
-async def _listen(runner: web.AppRunner, listener: Listener) -> None:
+async def _listen(runner: web.AppRunner, listener: Listener) -> list[asyncio.Server]:
+    """Answer on every socket of the listener."""
     await runner.setup()
-    for bound in listener.sockets:
-        try:
-            await web.SockSite(runner, bound, backlog=BACKLOG).start()
-        except OSError as error:  # another process bound it in the same instant and listened first
-            raise refusal(error, listener.host, listener.port) from error
+    loop, factory = asyncio.get_running_loop(), _factory(runner)
+    try:
+        return [await loop.create_server(factory, sock=bound, backlog=BACKLOG) for bound in listener.sockets]
+    except OSError as error:  # another process bound it in the same instant and listened first
+        raise refusal(error, listener.host, listener.port) from error
+
+
+async def _deaf(runner: web.AppRunner, listener: Listener, servers: list[asyncio.Server]) -> None:
+    """Stop listening without resetting those who wait to be accepted: they are told to come back, too."""
+    loop, factory = asyncio.get_running_loop(), _factory(runner)
+    waiting = [connection for bound in listener.sockets for connection in _accepted(bound)]
+    for server in servers:
+        server.close()
+    for connection in waiting:
+        with contextlib.suppress(OSError):
+            await loop.connect_accepted_socket(factory, connection)
+    await asyncio.sleep(LINGER)
+
+
+def _factory(runner: web.AppRunner) -> web.Server:
+    """What makes the protocol of a connection; there once the runner is set up."""
+    if runner.server is None:
+        raise RuntimeError("the runner is not set up")
+    return runner.server
+
+
+def _accepted(bound: socket.socket) -> Iterator[socket.socket]:
+    with contextlib.suppress(OSError):  # BlockingIOError: nobody waits any more
+        while True:
+            connection, _ = bound.accept()
+            connection.setblocking(False)
+            yield connection
 
 
 async def _drained(program: Program, hurry: asyncio.Event, limit: float) -> None:

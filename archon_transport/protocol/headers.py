@@ -13,7 +13,6 @@ from functools import lru_cache
 from typing import Final
 
 SESSION_ID: Final = "Mcp-Session-Id"
-PROTOCOL_VERSION: Final = "MCP-Protocol-Version"
 
 _FIELDS: Final = {
     "mcp-session-id": "session_id",
@@ -26,7 +25,6 @@ _FIELDS: Final = {
     "accept": "accept",
 }
 _PLAIN: Final = re.compile(r"[\t\x20-\x7e]*")
-_LISTS: Final = frozenset({"accept"})
 
 
 @dataclass(slots=True)
@@ -61,7 +59,7 @@ class ProtocolHeaders:
             standing = getattr(headers, field)
             if standing is None:
                 setattr(headers, field, value.strip(" \t"))
-            elif field in _LISTS:
+            elif field == "accept":  # a list may go on in another line
                 setattr(headers, field, f"{standing}, {value}")
             else:
                 headers.duplicate = name

@@ -7,7 +7,7 @@ asked afterwards with `refuse_batch`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from . import revisions
@@ -18,7 +18,6 @@ from .messages import (
     Error,
     Invalid,
     Message,
-    Notification,
     Refused,
     Request,
     RequestId,
@@ -28,7 +27,7 @@ from .messages import (
     read_json,
     read_message,
 )
-from .modern import Dropped, Modern, claims_modern, decide_modern, is_modern_header, says_modern, unsupported
+from .modern import Dropped, Modern, decide_modern, is_modern_header, says_modern, unsupported
 
 STREAM: Final = "text/event-stream"
 JSON: Final = "application/json"
@@ -87,11 +86,9 @@ def decide(verb: str, headers: ProtocolHeaders, body: bytes) -> Decision:
 
 
 def _decide_bodiless(headers: ProtocolHeaders) -> Refused | None:
-    if headers.duplicate is not None:
-        return _twice(headers.duplicate)
-    if is_modern_header(headers):
+    if is_modern_header(headers) and headers.duplicate is None:
         return not_allowed("In this revision everything is a POST.", "POST")
-    return _refuse_revision(headers, None)
+    return _refuse_headers(headers)
 
 
 def _decide_get(headers: ProtocolHeaders) -> Decision:
@@ -120,27 +117,19 @@ def _decide_post(headers: ProtocolHeaders, body: bytes) -> Decision:
 def _decide_message(headers: ProtocolHeaders, message: Message) -> Decision:
     request_id = message.id if isinstance(message, Request) else None
     begins = isinstance(message, Request) and message.method == "initialize"
-    modern = claims_modern(headers, message)
-    if modern and (not begins or (says_modern(message) and is_modern_header(headers))):
-        return decide_modern(headers, message)  # an initialize by mistake only where all of it is modern
-    if headers.duplicate is not None:
-        return replace(_twice(headers.duplicate), id=request_id)
-    refused = _refuse_revision(headers, request_id)
+    claims = (is_modern_header(headers), says_modern(message))
+    if all(claims) or (any(claims) and not begins):  # an initialize by mistake only where all of it is modern
+        return decide_modern(headers, message)
+    refused = _refuse_headers(headers, request_id)
     if refused is not None:
         return refused
     return Initialize(message) if begins and isinstance(message, Request) else Single(message)
 
 
 def _refuse_array(headers: ProtocolHeaders) -> Refused | None:
-    if headers.duplicate is not None:
-        return _twice(headers.duplicate)
-    if is_modern_header(headers):
+    if is_modern_header(headers) and headers.duplicate is None:
         return refuse_batch(str(headers.revision))
-    return _refuse_revision(headers, None)
-
-
-def _twice(name: str) -> Refused:
-    return bad_request(f"The header {name} stands twice; send it once.", "duplicate-header")
+    return _refuse_headers(headers)
 
 
 def _decide_batch(value: list[Any]) -> Decision:
@@ -171,8 +160,11 @@ def refuse_batch(revision: str) -> Refused | None:
     return bad_request(f"Revision {revision} has no batches; send one message per POST.", "batch")
 
 
-def _refuse_revision(headers: ProtocolHeaders, request_id: RequestId | None) -> Refused | None:
-    """A version header that names no handshake revision is answered 400, never guessed around."""
+def _refuse_headers(headers: ProtocolHeaders, request_id: RequestId | None = None) -> Refused | None:
+    """The refusal of a header that stands twice, or of a version header that names no handshake revision."""
+    if headers.duplicate is not None:
+        text = f"The header {headers.duplicate} stands twice; send it once."
+        return bad_request(text, "duplicate-header", request_id)
     if headers.revision is None or revisions.is_handshake(headers.revision):
         return None
     return unsupported(headers.revision, request_id)
@@ -195,23 +187,3 @@ def session_needed() -> Refused:
         "The Mcp-Session-Id header is missing. Send the id that initialize answered with, or send initialize."
     )
     return Refused(400, invalid_request(text), "session-missing")
-
-
-__all__ = [
-    "Batch",
-    "Decision",
-    "Dropped",
-    "End",
-    "Initialize",
-    "Listen",
-    "Modern",
-    "Notification",
-    "Refused",
-    "Single",
-    "bad_request",
-    "decide",
-    "no_session",
-    "not_allowed",
-    "refuse_batch",
-    "session_needed",
-]

@@ -7,7 +7,7 @@ nesting deeper than 64 are refused, because two readers of such a text would dis
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,6 +21,9 @@ MAX_BATCH: Final = 100
 """Most members of one batch; no client in the field sends more than a handful."""
 
 RequestId = int | str
+
+Params = Mapping[str, Any] | None
+"""The params of a message that is being made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,10 @@ class Error:
     data: Any = None
 
 
+Outcome = dict[str, Any] | Error
+"""A result, or the error in its place."""
+
+
 @dataclass(frozen=True, slots=True)
 class Refused:
     """The request goes no further: a status, a JSON-RPC error, and the rule's name for the count."""
@@ -113,18 +120,16 @@ def read_message(value: Any) -> Message | Invalid:
     """One message from a JSON value (2025-11-25 basic, Messages)."""
     if not isinstance(value, dict):
         return Invalid("A message must be a JSON object.")
-    message_id = value.get("id")
-    known = message_id if is_request_id(message_id) else None
+    known = value.get("id") if is_request_id(value.get("id")) else None
     if value.get("jsonrpc") != "2.0":
         return Invalid('A message must have "jsonrpc": "2.0".', known)
     if "method" in value:
-        return _read_call(value, message_id)
-    return _read_response(value, message_id, known)
+        return _read_call(value, known)
+    return _read_response(value, known)
 
 
-def _read_call(value: dict[str, Any], message_id: Any) -> Request | Notification | Invalid:
+def _read_call(value: dict[str, Any], known: RequestId | None) -> Request | Notification | Invalid:
     method, params = value["method"], value.get("params")
-    known = message_id if is_request_id(message_id) else None
     if not isinstance(method, str):
         return Invalid("The method must be a string.", known)
     if params is not None and not isinstance(params, dict):
@@ -136,10 +141,10 @@ def _read_call(value: dict[str, Any], message_id: Any) -> Request | Notification
     return Request(known, method, params)
 
 
-def _read_response(value: dict[str, Any], message_id: Any, known: RequestId | None) -> Response | Invalid:
+def _read_response(value: dict[str, Any], known: RequestId | None) -> Response | Invalid:
     if ("result" in value) == ("error" in value):
         return Invalid("A message needs a method, or exactly one of result and error.", known)
-    if known is None and (message_id is not None or "result" in value):
+    if known is None and (value.get("id") is not None or "result" in value):
         return Invalid("A response needs the id of the request that it answers.")
     if "result" in value:
         return Response(known, result=value["result"])
@@ -164,11 +169,14 @@ def result_of(request_id: RequestId, result: dict[str, Any]) -> dict[str, Any]:
     return {"jsonrpc": "2.0", "id": request_id, "result": result}
 
 
-def error_of(request_id: RequestId | None, error: Error, *, null_id: bool = False) -> dict[str, Any]:
+def error_of(
+    request_id: RequestId | None, error: Error, *, null_id: bool = False, row_id: object = None
+) -> dict[str, Any]:
     """The response that carries an error.
 
     Where no id could be read it is left out, as the schemas from 2025-11-25 on type it; `null_id`
-    sends `"id": null`, as JSON-RPC itself and the older schemas want it.
+    sends `"id": null`, as JSON-RPC itself and the older schemas want it. An internal error says in its data
+    under which `row_id` the log and the request's row tell of it.
     """
     body: dict[str, Any] = {"jsonrpc": "2.0"}
     if request_id is not None or null_id:
@@ -176,6 +184,8 @@ def error_of(request_id: RequestId | None, error: Error, *, null_id: bool = Fals
     detail: dict[str, Any] = {"code": error.code, "message": error.message}
     if error.data is not None:
         detail["data"] = error.data
+    if row_id is not None and error.code == INTERNAL_ERROR and isinstance(error.data, dict | None):
+        detail["data"] = {**(error.data or {}), "request_id": str(row_id)}
     body["error"] = detail
     return body
 

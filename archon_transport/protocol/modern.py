@@ -56,11 +56,6 @@ class Dropped:
     """A notification of the modern era: accepted, and of no effect (it defines none for a client to send)."""
 
 
-def claims_modern(headers: ProtocolHeaders, message: Message) -> bool:
-    """Whether a message is of the modern era by its header or by its own `_meta`."""
-    return is_modern_header(headers) or says_modern(message)
-
-
 def is_modern_header(headers: ProtocolHeaders) -> bool:
     """Whether the version header names a revision of this era."""
     return headers.revision is not None and revisions.is_modern(headers.revision)
@@ -79,9 +74,8 @@ def says_modern(message: Message) -> bool:
 def decide_modern(headers: ProtocolHeaders, message: Message) -> Modern | Dropped | Refused:
     """The rungs, in order: shape, duplicates, header against body, revision."""
     if isinstance(message, Response):
-        return bad_request(
-            "In this revision a client sends no responses; answer in a new request.", "message"
-        )
+        text = "In this revision a client sends no responses; answer in a new request."
+        return bad_request(text, "message")
     request_id = message.id if isinstance(message, Request) else None
     broken = headers.duplicate or headers.spoiled
     if broken is not None:

@@ -9,7 +9,6 @@ ids of the requests, so that calls whose rows are gone can still be answered.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import json
 import re
@@ -24,8 +23,7 @@ Kind = Literal["call", "standing"]
 KEEP_ALIVE: Final = b": keep-alive\r\n\r\n"
 """A comment: proxies see traffic, clients see nothing (2026-07-28 transports, Receiving Messages)."""
 
-_LETTERS: Final[dict[Kind, str]] = {"call": "c", "standing": "s"}
-_KINDS: Final[dict[str, Kind]] = {letter: kind for kind, letter in _LETTERS.items()}
+# A stream's name begins with the first letter of its kind.
 _CURSOR = re.compile(r"([cs][\w-]{12}[\w-]{11}[\w-]{0,160})\.(\d{1,9})\.(\d{1,15})", re.ASCII)
 _LONGEST_ID = 120
 
@@ -50,7 +48,7 @@ class Cursor:
     @property
     def kind(self) -> Kind:
         """Whether a call began the stream or it is the session's standing one."""
-        return _KINDS[self.stream_id[0]]
+        return "call" if self.stream_id[0] == "c" else "standing"
 
     def belongs_to(self, key: bytes) -> bool:
         """Whether the stream was named for the session whose key this is."""
@@ -61,14 +59,14 @@ def request_ids_of(stream_id: str) -> list[RequestId]:
     """The JSON-RPC ids of the requests that began a stream; none where the name does not carry them."""
     try:
         ids = json.loads(_unpacked(stream_id[24:])) if len(stream_id) > 24 else []
-    except (ValueError, binascii.Error):
+    except ValueError:
         return []
     return ids if isinstance(ids, list) and all(is_request_id(value) for value in ids) else []
 
 
 def name_stream(kind: Kind, request_ids: Sequence[RequestId], randomness: bytes, key: bytes) -> str:
     """A new stream's name: nine random bytes, sealed with its session's key, and the requests' ids."""
-    head = _LETTERS[kind] + _packed(randomness[:9])
+    head = kind[0] + _packed(randomness[:9])
     packed = _packed(json.dumps(request_ids).encode()) if request_ids else ""
     tail = packed if len(packed) <= _LONGEST_ID else ""
     return head + _seal(head, tail, key) + tail

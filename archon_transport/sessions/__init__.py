@@ -4,27 +4,23 @@ A protocol session and its tracking session are one thing here. This room opens,
 puts to sleep and ends sessions; it knows nothing of HTTP and nothing of SQL.
 """
 
-from .current import Current, current, serving
+from .current import current, serving
 from .inferred import IDLE, Groups
-from .port import SessionsError, SessionStore, StoreUnavailable, TableFull
-from .record import EndReason, Owner, Session, Touch, WireId
+from .port import SessionStore, StoreUnavailable, TableFull
+from .record import Owner, Session, WireId
 from .table import Limits, SessionTable
 from .writer import Writer
 
 __all__ = [
     "IDLE",
-    "Current",
-    "EndReason",
     "Groups",
     "Limits",
     "Owner",
     "Session",
     "SessionStore",
     "SessionTable",
-    "SessionsError",
     "StoreUnavailable",
     "TableFull",
-    "Touch",
     "WireId",
     "Writer",
     "current",

@@ -13,10 +13,14 @@ from .record import Owner, Session
 
 @dataclass(frozen=True, slots=True)
 class Current:
-    """The session and the verified principal of the request at hand; None where it has none."""
+    """The session and the verified principal of the request at hand; None where it has none.
+
+    `scopes` are the principal's, None where no identity is asked.
+    """
 
     session: Session | None
     owner: Owner | None
+    scopes: frozenset[str] | None = None
 
 
 _current: ContextVar[Current | None] = ContextVar("archon_transport_current", default=None)
@@ -27,6 +31,6 @@ def current() -> Current | None:
     return _current.get()
 
 
-def serving(session: Session | None, owner: Owner | None) -> None:
+def serving(session: Session | None, owner: Owner | None, scopes: frozenset[str] | None = None) -> None:
     """Say whose request this task serves, for the rest of the task's life."""
-    _current.set(Current(session, owner))
+    _current.set(Current(session, owner, scopes))

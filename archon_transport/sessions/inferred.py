@@ -51,10 +51,11 @@ def client(info: Any, user_agent: str | None) -> tuple[str, str]:
         name, version = str(info.get("name", "")), str(info.get("version", ""))
     else:
         name, _, version = (user_agent or "").partition(" ")[0].partition("/")
-    return _printable(name, 200) or "Unknown", _printable(version.partition(".")[0], 50)
+    return printable(name, 200) or "Unknown", printable(version.partition(".")[0], 50)
 
 
-def _printable(text: str, length: int) -> str:
+def printable(text: str, length: int) -> str:
+    """The first characters of what a client said, those of them that show."""
     return "".join(character for character in text[:length] if character.isprintable()).strip()
 
 

@@ -5,6 +5,7 @@ Every decision about a session's life is made inside the store, by the store's c
 
     SessionsError
     ├── StoreUnavailable   the database is away: cached sessions go on, others wait
+    ├── Unwritable         what was to be written is refused for what it says
     └── TableFull          no room and nothing may be ended for it
 """
 
@@ -14,7 +15,8 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from .record import EndReason, Inferred, Owner, Session, Touch
+from ..signals.refusals import Refusal
+from .record import EndReason, Finished, Inferred, Owner, Session
 
 
 class SessionsError(Exception):
@@ -23,6 +25,10 @@ class SessionsError(Exception):
 
 class StoreUnavailable(SessionsError):
     """The store cannot be asked now; what it would have said is unknown."""
+
+
+class Unwritable(SessionsError):
+    """Something in a batch is refused for its data: sent again as it is, it would be refused again."""
 
 
 class TableFull(SessionsError):
@@ -45,7 +51,7 @@ class SessionStore(Protocol):
     async def admit(self, session_id: str, digest: bytes | None = None, *, node: str) -> Session | None:
         """Touch a live session and return it; None where it is unknown or has ended. One statement.
 
-        With a `digest`, a row with another one is as good as none and is not touched: a public id alone
+        With a `digest`, a row with another one is as good as none and is not alive: a public id alone
         keeps nobody's session alive.
         """
 
@@ -55,11 +61,22 @@ class SessionStore(Protocol):
     async def end(self, session_id: str, reason: EndReason) -> bool:
         """End a live session; its wake-up is committed with it. False where it was not live."""
 
-    async def write(self, touches: Sequence[Touch], *, node: str) -> set[str]:
-        """Add what sessions did to their rows, in id order; the ids of those that still live."""
+    async def infer(self, records: Sequence[Inferred], *, node: str) -> None:
+        """Make sure that records are there and open; nothing is ever decided by them."""
 
-    async def infer(self, records: Sequence[tuple[Inferred, Touch]], *, node: str) -> None:
-        """Add what requests without a session did to their records; nothing is ever decided by these."""
+    async def write(self, rows: Sequence[Finished], alive: dict[str, bool], *, node: str) -> dict[str, bool]:
+        """Keep what requests did, add it to the totals of their sessions and records, touch those that live.
+
+        `alive` has sessions that did nothing countable, True where the client said that it is initialized.
+        A row that is there already adds nothing, so a batch may be sent again. Returns the sessions and
+        records that are known, each with whether it is a session that lives; the rows of others are dropped.
+
+        Raises:
+            Unwritable: nothing was written.
+        """
+
+    async def refuse(self, refusals: Sequence[Refusal]) -> None:
+        """Add to how often requests were refused. Sent again, it counts again."""
 
     async def close_inferred(self, idle: float, *, unless_after: datetime, at_most: int = 1000) -> int:
         """Close records without a request for `idle` seconds, unless the clock is past `unless_after`."""

@@ -7,15 +7,16 @@ is added to the row by the writer and is not kept here.
 
 from __future__ import annotations
 
-import base64
 import hashlib
+import random
 import re
 import secrets
 import time
 import uuid
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 Owner = tuple[str | None, str | None, str | None]
 """(issuer, subject, client id) of a verified principal: who a session belongs to."""
@@ -25,6 +26,12 @@ EndReason = Literal["deleted", "idle", "operator", "full"]
 
 InferredEra = Literal["modern", "none"]
 """A request of the modern era, or one of the handshake's without its session."""
+
+Verdict = Literal["ok", "tool_error", "error", "cancelled", "timeout", "detached"]
+"""How a request ended; detached: its client left before the answer and could not come back for it."""
+
+HANDSHAKE: Final = ("initialize", "listen", "delete")
+"""What makes a session, listens to it (GET) and ends it (DELETE): rows, but not among its `requests`."""
 
 SECRET_BITS = 128
 _WIRE = re.compile(r"([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})\.([\w-]{22})", re.ASCII)
@@ -68,25 +75,33 @@ class Inferred:
     told_apart: bool
 
 
+def new_request_id() -> uuid.UUID:
+    """A request's id in its row, in the log and in an error that its client sees; no secret."""
+    return uuid7(bits=random.getrandbits)
+
+
 @dataclass(slots=True)
-class Touch:
-    """What one session or inferred record did since the writer last wrote: added to its row at once."""
+class Finished:
+    """One admitted request that is over: a row of `archon_mcp_requests`, and its part of the totals.
+
+    `began` is Unix time. `error` says in a word or a sentence what went wrong, None where nothing did; what
+    was sent or answered never stands here.
+    """
 
     session_id: str
-    requests: int = 0
-    errors: int = 0
+    method: str
+    began: float
+    seconds: float
+    outcome: Verdict
+    tool: str | None = None
+    error: str | None = None
+    error_code: int | None = None
     bytes_in: int = 0
     bytes_out: int = 0
-    initialized: bool = False
+    principal: str | None = None
     inferred: Inferred | None = None
-
-    def add(self, more: Touch) -> None:
-        """Add what the same session did besides."""
-        self.requests += more.requests
-        self.errors += more.errors
-        self.bytes_in += more.bytes_in
-        self.bytes_out += more.bytes_out
-        self.initialized = self.initialized or more.initialized
+    revision: str = ""
+    request_id: uuid.UUID = field(default_factory=new_request_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +114,7 @@ class WireId:
     @classmethod
     def mint(cls) -> WireId:
         """A fresh id: UUIDv7, then 128 random bits (2025-11-25 transports, Session Management 1)."""
-        secret = base64.urlsafe_b64encode(secrets.token_bytes(SECRET_BITS // 8)).rstrip(b"=").decode("ascii")
-        return cls(session_id=str(uuid7()), secret=secret)
+        return cls(session_id=str(uuid7()), secret=secrets.token_urlsafe(SECRET_BITS // 8))
 
     @classmethod
     def parse(cls, text: str) -> WireId | None:
@@ -120,10 +134,10 @@ class WireId:
         return hashlib.sha256(self.secret.encode("ascii")).digest()
 
 
-def uuid7(milliseconds: int | None = None) -> uuid.UUID:
-    """A UUID version 7 (RFC 9562, 5.7): 48 bits of Unix milliseconds, the rest random."""
+def uuid7(milliseconds: int | None = None, bits: Callable[[int], int] = secrets.randbits) -> uuid.UUID:
+    """A UUID version 7 (RFC 9562, 5.7): 48 bits of Unix milliseconds, the rest from `bits`."""
     stamp = time.time_ns() // 1_000_000 if milliseconds is None else milliseconds
-    value = (stamp & (1 << 48) - 1) << 80 | secrets.randbits(80)
+    value = (stamp & (1 << 48) - 1) << 80 | bits(80)
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
     return uuid.UUID(int=value)

@@ -11,11 +11,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from ..protocol.messages import RequestId
 from .record import Owner
 
 EventKind = Literal["notification", "question", "response"]
 Key = tuple[str, str]
 """(session id, stream id) or (session id, question id)."""
+
+Run = tuple[str, RequestId, float]
+"""A call that runs: (session id, request id, for how many seconds)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,20 +81,33 @@ class Incarnation:
     started: int
 
 
-class Wakes(Protocol):
-    """Who is called when a row may have changed; all of them only mean "look"."""
+@dataclass(frozen=True, slots=True)
+class Wakes:
+    """Who is called when a row may have changed; all of them only mean "look".
 
-    def stream(self, session_id: str, stream_id: str) -> None:
-        """A stream that this incarnation views has grown, ended or got another viewer."""
+    `stream(session_id, stream_id)`: a stream that this incarnation views has grown, ended or got another
+    viewer. `answered(session_id, question_id)`: a question of this incarnation has its answer, or progress.
+    `changed(session_id)`: a session's row has changed (its log level, say) and must be read again.
+    `cancelled(session_id)`: the client cancelled a call of a session, at a node that does not run it.
+    """
 
-    def answered(self, session_id: str, question_id: str) -> None:
-        """A question of this incarnation has its answer, or progress."""
+    stream: Callable[[str, str], None]
+    answered: Callable[[str, str], None]
+    changed: Callable[[str], None]
+    cancelled: Callable[[str], None]
 
-    def changed(self, session_id: str) -> None:
-        """A session's row has changed (its log level, say) and must be read again."""
+
+class EventLog(Protocol):
+    """What a call's stream needs of a log. It may raise `StoreUnavailable`."""
+
+    async def append(self, appends: Sequence[Append], *, incarnation: str) -> dict[Key, str | None]:
+        """Commit a batch; for each stream that took it, the incarnation that views it now.
+
+        A stream that is missing from the answer refused: it is closed, or the incarnation is dead.
+        """
 
 
-class StreamStore(Protocol):
+class StreamStore(EventLog, Protocol):
     """The log. Any method may raise `StoreUnavailable`."""
 
     async def begin(self, incarnation: Incarnation, wakes: Wakes) -> None:
@@ -110,12 +127,6 @@ class StreamStore(Protocol):
 
     async def repair(self, key: Key, data: bytes) -> bool:
         """End a dead one's stream with an error response under the next epoch; its questions fail."""
-
-    async def append(self, appends: Sequence[Append], *, incarnation: str) -> dict[Key, str | None]:
-        """Commit a batch; for each stream that took it, the incarnation that views it now.
-
-        A stream that is missing from the answer refused: it is closed, or the incarnation is dead.
-        """
 
     async def attach(self, key: Key, *, incarnation: str) -> Attached | None:
         """Become a stream's viewer, the newest wins; None where its row is gone."""
@@ -163,6 +174,12 @@ class StreamStore(Protocol):
 
     async def withdraw(self, key: Key) -> bool:
         """Nobody waits for an answer any more; False where one has come."""
+
+    async def cancel(self, session_id: str, request_id: RequestId) -> None:
+        """Keep that the client cancels a call, and tell every node to look whether it is theirs."""
+
+    async def cancelled(self, running: Sequence[Run]) -> list[Run]:
+        """Which of these calls were cancelled since they began."""
 
     async def set_log_level(self, session_id: str, level: str) -> None:
         """Commit a session's log level and wake whoever holds the session."""

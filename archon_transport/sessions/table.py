@@ -53,23 +53,19 @@ class Limits:
     max_cached: int = 20_000
 
 
+@dataclass(slots=True)
 class _Entry:
-    __slots__ = ("session", "stored", "used")
-
-    def __init__(self, session: Session, used: float, stored: float) -> None:
-        self.session = session
-        self.used = used
-        self.stored = stored
+    session: Session
+    used: float
+    stored: float
 
 
+@dataclass(slots=True)
 class _Flight:
     """A row being read; `ended` when its end is heard meanwhile."""
 
-    __slots__ = ("ended", "task")
-
-    def __init__(self, task: asyncio.Task[Session | None]) -> None:
-        self.ended = False
-        self.task = task
+    task: asyncio.Task[Session | None]
+    ended: bool = False
 
 
 class SessionTable:
@@ -94,6 +90,8 @@ class SessionTable:
         self._writer = writer
         self._node = node
         self._limits = limits or Limits()
+        idle = self._limits.idle_timeout
+        self._fresh_for = float("inf") if idle is None else idle / 4
         self._clock = clock
         self._now = now
         self._cache: OrderedDict[str, _Entry] = OrderedDict()
@@ -114,6 +112,10 @@ class SessionTable:
     def cached(self) -> int:
         """How many sessions this node holds in memory."""
         return len(self._cache)
+
+    def awake(self) -> list[Session]:
+        """The sessions that this node holds in memory."""
+        return [entry.session for entry in self._cache.values()]
 
     async def open(
         self,
@@ -169,7 +171,7 @@ class SessionTable:
             self._cache.move_to_end(wire.session_id)
             session: Session | None = entry.session
         else:
-            session = await self._load(wire.session_id, digest)
+            session = await asyncio.shield(self._fly(wire.session_id, digest).task)
         if session is None or not hmac.compare_digest(digest, session.secret_digest):
             return None
         if session.owner == owner:
@@ -230,11 +232,6 @@ class SessionTable:
             del self._cache[session_id]
             self.on_asleep(session_id)
 
-    @property
-    def _fresh_for(self) -> float:
-        idle = self._limits.idle_timeout
-        return float("inf") if idle is None else idle / 4
-
     def _is_trusted(self, entry: _Entry) -> bool:
         return (
             entry.stored > self._distrusted
@@ -245,9 +242,6 @@ class SessionTable:
     def _keep(self, session: Session, *, stored: float) -> None:
         self._cache[session.session_id] = _Entry(session, self._clock(), stored)
         self._cache.move_to_end(session.session_id)
-
-    async def _load(self, session_id: str, digest: bytes) -> Session | None:
-        return await asyncio.shield(self._fly(session_id, digest).task)
 
     def _fly(self, session_id: str, digest: bytes) -> _Flight:
         flight = self._flights.get((session_id, digest))
@@ -297,6 +291,8 @@ class SessionTable:
 
     def _on_gap(self) -> None:
         self._distrusted = self._clock()
+        for session_id in filter(self.busy, self._cache):  # no request would ask whether these have ended
+            self._writer.note(session_id)
 
     def _on_written(self, asked: set[str], alive: set[str], started: float) -> None:
         for session_id in alive:

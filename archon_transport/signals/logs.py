@@ -1,7 +1,8 @@
 """Log lines: a sentence and its fields, as text for people or as JSON for machines.
 
 Everybody logs with `logging.getLogger(__name__)`, a sentence, and fields in `extra`. What a client sent
-may stand in a field, so neither form lets a value begin a line of its own.
+may stand in a field, so neither form lets a value begin a line of its own. A line that is written while a
+request is served has the request's id, and its session's public one, among its fields.
 """
 
 from __future__ import annotations
@@ -9,10 +10,19 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, Literal, TextIO
+from uuid import UUID
 
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+_about: ContextVar[tuple[UUID, str | None] | None] = ContextVar("archon_transport_log", default=None)
+
+
+def about(request_id: UUID, session_id: str | None = None) -> None:
+    """Say which request, of which session, this task serves, for the rest of the task's life."""
+    _about.set((request_id, session_id))
 
 
 class TextFormatter(logging.Formatter):
@@ -63,7 +73,13 @@ def _when(record: logging.LogRecord) -> str:
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
-    return {key: value for key, value in vars(record).items() if key not in _OWN}
+    fields = {key: value for key, value in vars(record).items() if key not in _OWN}
+    if (about := _about.get()) is not None:
+        request_id, session_id = about
+        fields.setdefault("request_id", str(request_id))
+        if session_id is not None:
+            fields.setdefault("session_id", session_id)
+    return fields
 
 
 def _text(value: object) -> str:

@@ -11,13 +11,14 @@ At run time there is one case only, `sessions.StoreUnavailable`. No message hold
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 
-from ..sessions.port import StoreUnavailable
+from ..sessions.port import StoreUnavailable, Unwritable
 
 _EXAMPLE = "postgresql://user:password@host:5432/database"
 
@@ -68,9 +69,14 @@ def not_begun(error: BaseException) -> bool:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Raise `StoreUnavailable` for what means that the database cannot be asked now; let mistakes pass."""
+    """Raise `StoreUnavailable` where the database cannot be asked now, `Unwritable` where it refuses data.
+
+    Mistakes of ours pass. The text of an `Unwritable` has nothing of the data.
+    """
     try:
         yield
+    except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
+        raise Unwritable(type(error).__name__) from None
     except _AWAY as error:
         if isinstance(error, ValueError):
             raise
@@ -96,23 +102,21 @@ def explained(error: BaseException, where: str) -> StoreError:
     if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError | asyncpg.InsufficientPrivilegeError):
         hint = "Check user and password in the database URL, and that the role may connect."
         return StoreMisconfiguredError(f"{where}: {error}. {hint}")
+    if isinstance(error, ssl.SSLCertVerificationError):  # a ValueError too
+        hint = "Check the host's name, and sslrootcert in the database URL."
+        text = f"The certificate of {where} is refused: {error.verify_message} {hint}"
+        return StoreMisconfiguredError(text)
     if isinstance(error, ValueError):
         # The text may quote a part of the URL, and that part may be of the password.
-        return StoreMisconfiguredError(
-            f"The database URL is not understood. It looks like {_EXAMPLE}; characters such as / : @ in a "
-            "password are written as %2F %3A %40."
-        )
+        hint = f"It looks like {_EXAMPLE}; characters such as / : @ in a password are written as %2F %3A %40."
+        return StoreMisconfiguredError(f"The database URL is not understood. {hint}")
     if isinstance(error, asyncpg.CannotConnectNowError | asyncpg.TooManyConnectionsError):
-        return StoreUnreachableError(
-            f"{where} takes no connection: {error}. Try again, or raise max_connections."
-        )
+        text = f"{where} takes no connection: {error}. Try again, or raise max_connections."
+        return StoreUnreachableError(text)
     if isinstance(error, OSError) and type(error) is not ConnectionError:  # which asyncpg raises itself
-        return StoreUnreachableError(
-            f"Nobody answers for {where} ({error or 'timed out'}). Is Postgres running there, and is the "
-            "address right?"
-        )
+        hint = "Is Postgres running there, and is the address right?"
+        return StoreUnreachableError(f"Nobody answers for {where} ({error or 'timed out'}). {hint}")
     if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
         return StoreUnsuitableError(f"{where} is read-only. Name the primary, not a replica.")
-    return StoreUnsuitableError(
-        f"What answers for {where} does not speak as Postgres does ({error}). Check host, port and sslmode."
-    )
+    hint = "Check host, port and sslmode."
+    return StoreUnsuitableError(f"What answers for {where} does not speak as Postgres does ({error}). {hint}")

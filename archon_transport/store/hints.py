@@ -50,7 +50,7 @@ class Hints:
 
     async def begin(self, incarnation: str, wakes: Wakes) -> None:
         """Hear what is sent to this incarnation, and no longer what was sent to an earlier one."""
-        await self._wakeups.listen(_channel(incarnation), self._on_hint)
+        await self._wakeups.listen(_channel(incarnation), lambda hint: self._look(*json.loads(hint)))
         self._wakeups.forget(_channel(self.me))
         self.me, self._wakes = incarnation, wakes
 
@@ -65,7 +65,9 @@ class Hints:
         await self._notify(far)
 
     async def announce(self, what: str, text: str) -> None:
-        """Tell every node that a session has `changed`, or what was said on the `bus`; here at once."""
+        """Tell every node that a session has `changed`, that a call of it was `cancelled`, or what was said
+        on the `bus`; here at once.
+        """
         self._hear(what, text)
         payload = json.dumps([self.scope, self._origin, what, text])
         if len(payload) > _LONGEST:
@@ -76,11 +78,7 @@ class Hints:
     async def _notify(self, notes: set[tuple[str, str]]) -> None:
         if notes:
             with contextlib.suppress(StoreUnavailable):  # the commit stands, only its hint is lost
-                channels, payloads = zip(*notes, strict=True)
-                await self._database.fetch(_NOTIFY, channels, payloads, repeat=True)
-
-    def _on_hint(self, payload: str) -> None:
-        self._look(*json.loads(payload))
+                await self._database.fetch(_NOTIFY, *zip(*notes, strict=True), repeat=True)
 
     def _look(self, what: str, session_id: str, name: str) -> None:
         if self._wakes is not None:
@@ -96,7 +94,7 @@ class Hints:
             for listener in list(self.listeners.values()):
                 call(listener, text)
         elif self._wakes is not None:
-            call(self._wakes.changed, text)
+            call(self._wakes.cancelled if what == "cancelled" else self._wakes.changed, text)
 
 
 def _channel(incarnation: str) -> str:

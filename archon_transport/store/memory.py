@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from ..sessions.port import TableFull
-from ..sessions.record import EndReason, Owner, Session, Touch
-from .inferred import MemoryInferred
+from ..sessions.record import EndReason, Owner, Session
+from .inferred import Kept
 from .keyring import MemoryKeys
 from .memory_streams import MemoryStreams
+from .requests import MemoryRequests
 from .rows import cleaned, key
 
 
-@dataclass(slots=True)
-class _Row:
-    session: Session
-    last_activity: datetime
-    requests: int = 0
-    errors: int = 0
-    bytes_in: int = 0
-    bytes_out: int = 0
-
-
-class MemoryStore(MemoryStreams, MemoryKeys, MemoryInferred):
+class MemoryStore(MemoryStreams, MemoryKeys, MemoryRequests):
     """Live sessions by id; an ended one is forgotten, nobody asks why it ended."""
 
     def __init__(self, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         super().__init__(clock)
-        self._rows: dict[str, _Row] = {}
+        self._rows: dict[str, Kept[Session]] = {}
         self._ring = []
         self._inferred = {}
+        self._requests, self._refusals = deque(maxlen=1000), deque(maxlen=1000)
         self._on_end: list[Callable[[str], None]] = []
 
     def __repr__(self) -> str:
@@ -52,7 +45,7 @@ class MemoryStore(MemoryStreams, MemoryKeys, MemoryInferred):
         """Keep a new session; at `limit` room is made first, or `TableFull` raised."""
         if limit is not None and len(self._rows) >= limit and session.session_id not in self._rows:
             self._make_room(limit)
-        self._rows.setdefault(session.session_id, _Row(cleaned(session), self._clock()))
+        self._rows.setdefault(session.session_id, Kept(cleaned(session), self._clock()))
 
     def _make_room(self, limit: int) -> None:
         needed = len(self._rows) - limit + 1
@@ -106,23 +99,6 @@ class MemoryStore(MemoryStreams, MemoryKeys, MemoryInferred):
         if row is not None:
             row.session = replace(row.session, log_level=level)
             self._changed(session_id)
-
-    async def write(self, touches: Sequence[Touch], *, node: str) -> set[str]:
-        """Add what sessions did; the ids of those that live."""
-        alive = set()
-        for touch in touches:
-            row = self._rows.get(touch.session_id)
-            if row is None:
-                continue
-            row.last_activity = self._clock()
-            row.requests += touch.requests
-            row.errors += touch.errors
-            row.bytes_in += touch.bytes_in
-            row.bytes_out += touch.bytes_out
-            if touch.initialized:
-                row.session = replace(row.session, initialized=True)
-            alive.add(touch.session_id)
-        return alive
 
     async def clock(self) -> datetime:
         """This process's time."""

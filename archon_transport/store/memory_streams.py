@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
+from ..protocol.messages import RequestId
 from ..sessions.record import Owner
-from ..sessions.streams import Append, Attached, Event, Incarnation, Key, Question, Wakes
+from ..sessions.streams import Append, Attached, Event, Incarnation, Key, Question, Run, Wakes
 from .events import CALL_BYTES, EVENT_BYTES, STANDING_BYTES, VIEWED_WITHIN, kept
 from .wakeups import call
 
@@ -117,8 +118,8 @@ class MemoryStreams:
         """Declare an incarnation dead; False where somebody else has."""
         if self._living.pop(incarnation, None) is None:
             return False
-        for session_id, stream_id in self._standing.items():
-            log = self._logs[session_id, stream_id]
+        for key in self._standing.items():
+            log = self._logs[key]
             if log.viewer == incarnation and log.detached_at is None:
                 log.detached_at = self._clock()
         return True
@@ -318,6 +319,13 @@ class MemoryStreams:
         """Note a session's subscription to a resource, or its end."""
         uris = self._uris.setdefault(session_id, set())
         (uris.add if wanted else uris.discard)(uri)
+
+    async def cancel(self, session_id: str, request_id: RequestId) -> None:
+        """Nothing: a call that this process does not run is run by nobody."""
+
+    async def cancelled(self, running: Sequence[Run]) -> list[Run]:
+        """None, for the same reason."""
+        return []
 
     def _changed(self, session_id: str) -> None:
         for process in list(self._living.values()):

@@ -108,10 +108,8 @@ def _due(wanted: Sequence[Migration], applied: Sequence[asyncpg.Record]) -> list
     for row in applied:
         migration = known.pop((row["set_name"], row["number"]), None)
         if migration is None:
-            raise MigrationError(
-                f"The database is newer than this program: it has {row['set_name']}/{row['name']}. "
-                "Upgrade archon-transport."
-            )
+            text = f"The database is newer than this program: it has {row['set_name']}/{row['name']}."
+            raise MigrationError(f"{text} Upgrade archon-transport.")
         if migration.checksum != row["checksum"]:
             raise MigrationError(
                 f"The file {migration} is not the one that was applied to this database. Install the "

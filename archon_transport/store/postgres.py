@@ -14,16 +14,21 @@ from .inferred import InferredRows
 from .keyring import KeyRows
 from .migrations import migrate
 from .pool import Database
+from .requests import RequestRows
 from .sessions import SessionRows
 from .statements import ENDED
 from .streams import StreamRows
+from .tokens import TokenRows
 from .wakeups import WakeUps
 
 _log = logging.getLogger(__name__)
 
 
-class PostgresStore(SessionRows, StreamRows, IncarnationRows, KeyRows, InferredRows):
+class PostgresStore(SessionRows, StreamRows, IncarnationRows, KeyRows, InferredRows, RequestRows, TokenRows):
     """Sessions and streams in the Postgres at `dsn`, in `schema` if one is named, else in its role's default.
+
+    Where `dsn` leads through PgBouncer in transaction mode, `direct` is the same database past it; the role's
+    search path then has to name the schema, since a pooler passes no settings on.
 
     `sets` are the migrations to apply at the start; `command_timeout` (seconds) bounds every statement and
     every wait for a connection of the pool; `patience` is how long a server may take to come up.
@@ -33,13 +38,18 @@ class PostgresStore(SessionRows, StreamRows, IncarnationRows, KeyRows, InferredR
         self,
         dsn: str,
         *,
+        direct: str | None = None,
         schema: str | None = None,
         sets: Iterable[str] = ("transport",),
         pool_size: int = 10,
         command_timeout: float = 10.0,
         patience: float = 10.0,
     ) -> None:
-        database = Database(dsn, schema=schema, pool_size=pool_size, command_timeout=command_timeout)
+        if direct is not None and schema is not None:
+            raise ValueError("through a pooler the schema is set by ALTER ROLE ... SET search_path")
+        database = Database(
+            dsn, direct=direct, schema=schema, pool_size=pool_size, command_timeout=command_timeout
+        )
         super().__init__(database)
         self._schema = schema
         self._sets = tuple(sets)
@@ -51,6 +61,11 @@ class PostgresStore(SessionRows, StreamRows, IncarnationRows, KeyRows, InferredR
     def pool(self) -> asyncpg.Pool[asyncpg.Record]:
         """The pool, for statements of other rooms; a session variable set on its connections stays set."""
         return self._database.pool
+
+    @property
+    def database(self) -> Database:
+        """How the pool is asked: what failed, and who hears of statements."""
+        return self._database
 
     async def start(self) -> None:
         """Connect, migrate, open the pool and begin to listen.

@@ -30,7 +30,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $
     'handshake', clock_timestamp(), 'active') ON CONFLICT (session_id) DO NOTHING"""
 
 _LOCK = "SELECT pg_advisory_xact_lock(1635017581, hashtext(current_schema()))"
-_COUNT = f"SELECT count(*) FROM archon_mcp_sessions WHERE {LIVE}"
+COUNT = f"SELECT count(*) FROM archon_mcp_sessions WHERE {LIVE}"
 _LONGEST_IDLE = """
     SELECT session_id FROM archon_mcp_sessions
     WHERE {live} AND {idle} ORDER BY last_activity LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED"""
@@ -98,7 +98,7 @@ async def _open(connection: Connection, values: tuple[object, ...], limit: int) 
     """Returns how many sessions live afterwards."""
     async with connection.transaction():
         await connection.execute(_LOCK)
-        live: int = await connection.fetchval(_COUNT)
+        live: int = await connection.fetchval(COUNT)
         if live >= limit:
             live -= await _make_room(connection, live - limit + 1, limit)
         await connection.execute(INSERT, *values)

@@ -7,14 +7,12 @@ no statement here sees it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
-from operator import attrgetter
 from typing import get_args
 
-from ..sessions.record import EndReason, Owner, Session, Touch
+from ..sessions.record import EndReason, Owner, Session
 from .pool import Database
-from .room import INSERT, Room, insert_values
+from .room import COUNT, INSERT, Room, insert_values
 from .rows import COLUMNS, cleaned, key, session_from
 from .statements import LIVE, TOUCHED, ending
 
@@ -37,28 +35,6 @@ WHERE session_id = $1 AND {LIVE} RETURNING {COLUMNS}"""
 
 _END = {reason: ending("SELECT $1::uuid AS session_id", reason) for reason in get_args(EndReason)}
 
-_FIGURES = attrgetter("session_id", "requests", "errors", "bytes_in", "bytes_out", "initialized")
-
-# Rows are locked in the order of their ids before they are changed: two nodes that write the same sessions
-# wait for each other and never both. A session named twice is added up first, UPDATE would take one of them.
-_WRITE = f"""
-WITH touch AS (
-    SELECT session_id, sum(requests)::bigint AS requests, sum(errors)::bigint AS errors,
-        sum(bytes_in)::bigint AS bytes_in, sum(bytes_out)::bigint AS bytes_out,
-        bool_or(initialized) AS initialized
-    FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::boolean[])
-        AS t (session_id, requests, errors, bytes_in, bytes_out, initialized)
-    GROUP BY session_id
-), locked AS (
-    SELECT session_id FROM archon_mcp_sessions
-    WHERE session_id = ANY($1::uuid[]) AND {LIVE} ORDER BY session_id FOR NO KEY UPDATE
-)
-UPDATE archon_mcp_sessions AS s SET {TOUCHED}, node = $7,
-    requests = s.requests + touch.requests, errors = s.errors + touch.errors,
-    bytes_in = s.bytes_in + touch.bytes_in, bytes_out = s.bytes_out + touch.bytes_out,
-    initialized = s.initialized OR touch.initialized
-FROM touch JOIN locked USING (session_id) WHERE s.session_id = touch.session_id RETURNING s.session_id"""
-
 # One node sweeps at a time. The bound is read from the same clock in the same statement as the idleness.
 # A row that is locked is being touched, so it is not idle.
 _EXPIRE = ending(
@@ -70,8 +46,6 @@ _EXPIRE = ending(
     LIMIT $3 FOR NO KEY UPDATE OF archon_mcp_sessions SKIP LOCKED""",
     "idle",
 )
-
-_COUNT = f"SELECT count(*) AS live FROM archon_mcp_sessions WHERE {LIVE}"
 
 _PAGE = f"""
 SELECT {COLUMNS} FROM archon_mcp_sessions
@@ -92,7 +66,8 @@ class SessionRows:
         if limit is None or self._room.take(limit):
             await self._database.fetch(INSERT, *values, repeat=True)
         else:
-            await self._room.open(values, limit)
+            async with self._database.bounded():  # who waits for the count waits for all who came before
+                await self._room.open(values, limit)
 
     async def admit(self, session_id: str, digest: bytes | None = None, *, node: str) -> Session | None:
         """Touch a live session and return it."""
@@ -120,17 +95,6 @@ class SessionRows:
             self._room.freed()
         return ended
 
-    async def write(self, touches: Sequence[Touch], *, node: str) -> set[str]:
-        """Add what sessions did to their rows; the ids of those that live.
-
-        Repeated only where the first attempt was certainly not committed, so a `StoreUnavailable` may hide
-        a batch that was: whoever sends it again may count it twice.
-        """
-        if not touches:
-            return set()
-        columns = zip(*map(_FIGURES, touches), strict=True)
-        return {str(row["session_id"]) for row in await self._database.fetch(_WRITE, *columns, node)}
-
     async def clock(self) -> datetime:
         """The database's time."""
         rows = await self._database.fetch("SELECT clock_timestamp() AS at", repeat=True)
@@ -146,8 +110,8 @@ class SessionRows:
 
     async def count(self) -> int:
         """How many sessions live."""
-        rows = await self._database.fetch(_COUNT, repeat=True)
-        return int(rows[0]["live"])
+        rows = await self._database.fetch(COUNT, repeat=True)
+        return int(rows[0]["count"])
 
     async def page(self, *, limit: int = 100, before: str | None = None) -> list[Session]:
         """Live sessions, newest first: by their ids, which begin with the time."""

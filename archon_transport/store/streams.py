@@ -9,15 +9,18 @@ of commits is the order of events. One UPDATE decides whether an answer counts, 
 from __future__ import annotations
 
 import contextlib
+import json
+import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import Any
 
 from asyncpg import Record
 
+from ..protocol.messages import RequestId
 from ..sessions.port import StoreUnavailable
 from ..sessions.record import Owner
-from ..sessions.streams import Append, Attached, Event, Key, Question
+from ..sessions.streams import Append, Attached, Event, Key, Question, Run
 from .events import CALL_BYTES, EVENT_BYTES, STANDING_BYTES, VIEWED_WITHIN, kept, uri_key
 from .hints import Hints
 from .pool import Database
@@ -174,6 +177,16 @@ _WITHDRAW = """
 UPDATE archon_mcp_questions SET withdrawn_at = CASE WHEN answered_at IS NULL THEN clock_timestamp() END
 WHERE session_id = $1 AND question_id = $2 RETURNING answered_at IS NOT NULL AS answered"""
 
+# An hour is longer than any doubt whether a call still runs. A client may use an id again in a new process,
+# so what was cancelled before the call began is not meant for it.
+_CANCEL = """
+WITH old AS (DELETE FROM archon_mcp_cancellations WHERE cancelled_at < now() - interval '1 hour')
+INSERT INTO archon_mcp_cancellations (session_id, request_id) VALUES ($1, $2)"""
+_CANCELLED = """
+SELECT i, min(extract(epoch FROM clock_timestamp() - cancelled_at))::float8 AS ago
+FROM archon_mcp_cancellations JOIN unnest($1::uuid[], $2::text[])
+    WITH ORDINALITY AS t (session_id, request_id, i) USING (session_id, request_id) GROUP BY i"""
+
 _LEVEL = f"UPDATE archon_mcp_sessions SET log_level = $2 WHERE session_id = $1 AND {LIVE}"
 _SUBSCRIBE = "INSERT INTO archon_mcp_subscriptions (session_id, uri) VALUES ($1, $2) ON CONFLICT DO NOTHING"
 _UNSUBSCRIBE = "DELETE FROM archon_mcp_subscriptions WHERE session_id = $1 AND uri = $2"
@@ -267,6 +280,20 @@ class StreamRows:
             self._hints.listeners.pop(token, None)
 
         return stop
+
+    async def cancel(self, session_id: str, request_id: RequestId) -> None:
+        """Keep that the client cancels a call, and tell every node to look whether it is theirs."""
+        await self._database.fetch(_CANCEL, session_id, uri_key(json.dumps(request_id)), repeat=True)
+        await self._hints.announce("cancelled", session_id)
+
+    async def cancelled(self, running: Sequence[Run]) -> list[Run]:
+        """Which of these calls were cancelled since they began."""
+        asked = time.monotonic()
+        columns = zip(*((who, uri_key(json.dumps(id_))) for who, id_, _ in running), strict=True)
+        rows = await self._database.fetch(_CANCELLED, *columns, repeat=True) if running else []
+        waited = time.monotonic() - asked  # a call has grown older by this, at most, when the rows were read
+        found = ((running[i - 1], ago) for i, ago in rows)
+        return [run for run, ago in found if ago < run[2] + waited]
 
     async def set_log_level(self, session_id: str, level: str) -> None:
         """Commit a session's log level and wake whoever holds the session."""

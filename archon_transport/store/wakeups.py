@@ -1,6 +1,6 @@
 """The connection on which this node hears what happened on others.
 
-It LISTENs, asks for a sign of life twice a second, and comes back by itself. A notification is a hint and
+It LISTENs, asks for a sign of life every second, and comes back by itself. A notification is a hint and
 may be lost with the connection, so after every LISTEN the subscribers are told of a gap: what they hold
 must be read again.
 """
@@ -20,7 +20,7 @@ from .pool import Connection
 
 _log = logging.getLogger(__name__)
 
-EVERY = 0.5
+EVERY = 1.0
 PATIENCE = 1.0
 """Seconds between two signs of life, and for how long one is waited for."""
 

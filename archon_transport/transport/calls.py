@@ -23,10 +23,12 @@ import contextlib
 import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, Literal
+from uuid import UUID
 
 from aiohttp import web
 
-from ..protocol.messages import Error, RequestId, encode, error_of, internal_error, is_request_id
+from ..protocol.messages import Error, Outcome, RequestId, encode, error_of, internal_error, is_request_id
+from ..sessions.streams import Run
 from .exchanges import Exchange
 from .standing import taken_back
 
@@ -34,6 +36,9 @@ _log = logging.getLogger(__name__)
 
 Cause = Literal["client", "session", "stop"]
 """Who ended a call before it was done: the client's cancellation, its session's end, the server's stop."""
+
+Answer = tuple[Outcome, bytes]
+"""An outcome, and the payload that says it."""
 
 REQUEST_CANCELLED: Final = -32800
 """What answers a call that its client cancelled, so that the open exchange ends (the SDK's choice too)."""
@@ -63,9 +68,25 @@ _ENDED: Final[dict[Cause, Error]] = {
 
 
 class Call:
-    """One running call. `cause` says who ended it early, `asked` which of its questions wait."""
+    """One running call. `cause` says who ended it early, `asked` which of its questions wait.
 
-    __slots__ = ("_on_done", "_started", "_task", "asked", "cause", "done", "exchange", "key", "session_id")
+    Its work gives an outcome and the payload that says it; `note(outcome, size, call)` hears what came of it,
+    for the row with the id `row_id`.
+    """
+
+    __slots__ = (
+        "_on_done",
+        "_started",
+        "_task",
+        "asked",
+        "cause",
+        "done",
+        "exchange",
+        "key",
+        "note",
+        "row_id",
+        "session_id",
+    )
 
     def __init__(self, session_id: str | None, request_id: RequestId, exchange: Exchange) -> None:
         self.session_id = session_id
@@ -74,6 +95,8 @@ class Call:
         self.cause: Cause | None = None
         self.asked: set[str] = set()
         self.done = False
+        self.note: Callable[[Outcome, int, Call], None] = lambda outcome, size, call: None
+        self.row_id: UUID | None = None
         self._on_done: Callable[[Call], None] = lambda call: None
         self._started = False
         self._task: asyncio.Task[None] | None = None
@@ -81,7 +104,7 @@ class Call:
     def __repr__(self) -> str:
         return f"<Call {self.key[1]!r} of {self.session_id} done={self.done} cause={self.cause}>"
 
-    def start(self, work: Coroutine[Any, Any, bytes], on_done: Callable[[Call], None]) -> None:
+    def start(self, work: Coroutine[Any, Any, Answer], on_done: Callable[[Call], None]) -> None:
         """Begin to run in a task of its own."""
         self._on_done = on_done
         self._task = asyncio.create_task(self._run(work), name="call")
@@ -94,7 +117,7 @@ class Call:
         for question_id in self.asked:  # on the stream on which it was asked, before that ends
             self.exchange.emit("notification", taken_back(question_id, "the request that asked has ended"))
         self.exchange.cut = self.exchange.cut or cause == "session"
-        self._finish(encode(error_of(self.key[1], _ENDED[cause])))
+        self._fail(_ENDED[cause])
         if self._started and self._task is not None:
             self._task.cancel()
 
@@ -103,12 +126,12 @@ class Call:
         if self._task is not None:
             await asyncio.wait([self._task])
 
-    async def _run(self, work: Coroutine[Any, Any, bytes]) -> None:
+    async def _run(self, work: Coroutine[Any, Any, Answer]) -> None:
         self._started = True
-        payload = b""
+        answer: Answer | None = None
         try:
             if self.cause is None:
-                payload = await work
+                answer = await work
         except asyncio.CancelledError:
             if self.cause is None:
                 raise
@@ -118,13 +141,17 @@ class Call:
             work.close()
             self._task = None  # its context leads back here: a cycle that only the collector would free
             self._on_done(self)
-            self._finish(payload or encode(error_of(self.key[1], internal_error())))
+            self._finish(answer) if answer is not None else self._fail(internal_error())
 
-    def _finish(self, payload: bytes) -> None:
+    def _fail(self, error: Error) -> None:
+        self._finish((error, encode(error_of(self.key[1], error, row_id=self.row_id))))
+
+    def _finish(self, answer: Answer) -> None:
         """The first response counts; what a handler still does after an early end is dropped."""
         if not self.done:
             self.done = True
-            self.exchange.answer(payload)
+            self.exchange.answer(answer[1])
+            self.note(answer[0], len(answer[1]), self)
 
 
 class Calls:
@@ -133,8 +160,6 @@ class Calls:
     def __init__(self) -> None:
         self._by_session: dict[str | None, dict[tuple[type, RequestId], Call]] = {}
         self._all: set[Call] = set()
-        self._idle = asyncio.Event()
-        self._idle.set()
         self._loose: set[asyncio.Task[None]] = set()
         self.served = 0
 
@@ -149,14 +174,13 @@ class Calls:
         session_id: str | None,
         request_id: RequestId,
         exchange: Exchange,
-        work: Callable[[Call], Coroutine[Any, Any, bytes]],
+        work: Callable[[Call], Coroutine[Any, Any, Answer]],
     ) -> Call:
         """Run `work` as a call of a session (None: of none, where ids may repeat)."""
         call = Call(session_id, request_id, exchange)
         if session_id is not None:
             self._by_session.setdefault(session_id, {})[call.key] = call
         self._all.add(call)
-        self._idle.clear()
         call.start(work(call), self._forget)
         return call
 
@@ -168,10 +192,15 @@ class Calls:
         """Whether a session has a running call."""
         return session_id in self._by_session
 
+    def running(self) -> list[Run]:
+        """The calls that belong to a session."""
+        now = asyncio.get_running_loop().time()
+        return [(c.session_id, c.key[1], now - c.exchange.started) for c in self._all if c.session_id]
+
     def cancel(self, session_id: str, request_id: Any) -> bool:
-        """The client cancels one of its calls; an unknown or finished one is left alone."""
+        """The client cancels one of its calls; False where that is not here, and may run at another node."""
         if not is_request_id(request_id):
-            return False
+            return True
         call = self._by_session.get(session_id, {}).get((type(request_id), request_id))
         if call is None:
             return False
@@ -186,18 +215,21 @@ class Calls:
     async def drain(self, seconds: float) -> tuple[int, int]:
         """Let calls finish for so long, then end the rest. Returns how many did, and did not."""
         running = len(self._all)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._idle.wait()
+        await self._ended(seconds)
         cut = list(self._all)
         for call in cut:
             call.stop("stop")
         for loose in self._loose:
             loose.cancel()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LAST_WORDS):
-                await asyncio.gather(*(call.ended() for call in cut))
+        await self._ended(LAST_WORDS)
         return running - len(cut), len(cut)
+
+    async def _ended(self, seconds: float) -> None:
+        """Wait until no call runs, for at most so long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._all:
+                    await asyncio.gather(*(call.ended() for call in self._all))
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         """Run something that nobody waits for, such as a notification's handler."""
@@ -211,8 +243,6 @@ class Calls:
         running = self._by_session.get(call.session_id, {})
         if running.pop(call.key, None) is not None and not running:
             del self._by_session[call.session_id]
-        if not self._all:
-            self._idle.set()
 
 
 class Absences:

@@ -1,22 +1,25 @@
 """Channels: where a handler's words to the client go, its call's own stream or the session's standing one.
 
-The kernel sees only the `Channel` and `Outbound` shapes; here they are tied to exchanges, questions and
+The kernel knows them as `Channel` only; here they are tied to exchanges, questions and
 the store. A call that is over says nothing more, and a log message below the session's level goes nowhere.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from mcp.shared.exceptions import NoBackChannelError
 
+from ..protocol.messages import Params
 from ..protocol.modern import Modern
 from ..sessions import Owner, Session, SessionTable
 from ..sessions.streams import EventKind, Question, StreamStore
 from .calls import Call
-from .questions import Progress, Questions
+from .kernel import Channel, Progress
+from .questions import Questions
 from .standing import LOG_LEVELS, notification, passes
 from .streams import PRESSURE, Log
 from .viewers import Viewers
@@ -25,26 +28,18 @@ PING = "ping"
 PAUSE = 0.05
 
 
+@dataclass(frozen=True, slots=True)
 class Wires:
     """What every channel of a node needs, in one hand."""
 
-    def __init__(
-        self,
-        store: StreamStore,
-        sessions: SessionTable,
-        questions: Questions,
-        viewers: Viewers,
-        log: Log,
-        incarnation: Callable[[], str],
-    ) -> None:
-        self.store = store
-        self.sessions = sessions
-        self.questions = questions
-        self.viewers = viewers
-        self.log = log
-        self.incarnation = incarnation
+    store: StreamStore
+    sessions: SessionTable
+    questions: Questions
+    viewers: Viewers
+    log: Log
+    incarnation: Callable[[], str]
 
-    def hushed(self, session_id: str, method: str, params: Mapping[str, Any] | None) -> bool:
+    def hushed(self, session_id: str, method: str, params: Params) -> bool:
         """Whether a notification is a log message below the session's level."""
         if method != "notifications/message":
             return False
@@ -52,7 +47,7 @@ class Wires:
         return session is not None and not passes(session.log_level, params)
 
 
-class CallChannel:
+class CallChannel(Channel):
     """The channel of one running call."""
 
     __slots__ = ("_call", "_modern", "_owner", "_session", "_wires")
@@ -81,11 +76,9 @@ class CallChannel:
         """Whether the client comes back when its connection is closed (from 2025-11-25 on)."""
         return self.can_ask and self._session is not None and self._session.revision >= "2025-11-25"
 
-    async def notify(self, method: str, params: Mapping[str, Any] | None) -> None:
+    async def notify(self, method: str, params: Params) -> None:
         """Say something on the call's stream; waits only where the log is far behind."""
-        if self._call.done:
-            return
-        if self._hushed(method, params):
+        if self._call.done or self._hushed(method, params):
             return
         self._call.exchange.emit("notification", notification(method, params))
         stream = self._call.exchange.stream
@@ -95,7 +88,7 @@ class CallChannel:
                 break
             await asyncio.sleep(PAUSE)  # its viewer reads, or is dropped and ends the call
 
-    def _hushed(self, method: str, params: Mapping[str, Any] | None) -> bool:
+    def _hushed(self, method: str, params: Params) -> bool:
         """A log message is weighed by the session's level, in the modern era by its request's own (M-97)."""
         if self._session is not None:
             return self._wires.hushed(self._session.session_id, method, params)
@@ -105,11 +98,7 @@ class CallChannel:
         return level not in LOG_LEVELS or not passes(level, params)
 
     async def ask(
-        self,
-        method: str,
-        params: Mapping[str, Any] | None,
-        timeout: float | None = None,
-        on_progress: Progress | None = None,
+        self, method: str, params: Params, timeout: float | None = None, on_progress: Progress | None = None
     ) -> dict[str, Any]:
         """Ask the client on the call's stream (SEP-2260: never on another one)."""
         if self._session is None or not self.can_ask:
@@ -133,36 +122,29 @@ class CallChannel:
 
     async def close_stream(self) -> None:
         """Close the client's connection, not the stream: it comes back for the rest."""
-        exchange = self._call.exchange
-        if not exchange.begin() or exchange.stream is None:
-            return
-        exchange.polled = True
-        self._wires.viewers.stop(exchange.stream.key, "poll")
+        stream = self._call.exchange.begin()
+        if stream is not None:
+            self._call.exchange.polled = True
+            self._wires.viewers.stop(stream.key, "poll")
 
 
-class Standing:
+@dataclass(frozen=True, slots=True)
+class Standing(Channel):
     """A session's own channel, outside of any call: the SDK's `Outbound` of its connection."""
 
-    __slots__ = ("_session_id", "_wires")
+    _wires: Wires
+    _session_id: str
 
-    def __init__(self, wires: Wires, session_id: str) -> None:
-        self._wires = wires
-        self._session_id = session_id
-
-    async def notify(self, method: str, params: Mapping[str, Any] | None) -> None:
+    async def notify(self, method: str, params: Params) -> None:
         """Append to the standing stream, where somebody listens or lately did."""
         if self._wires.hushed(self._session_id, method, params):
             return
-        updated = method == "notifications/resources/updated"
-        await self._wires.store.publish(
-            notification(method, params),
-            session_id=self._session_id,
-            uri=str((params or {}).get("uri")) if updated else None,
-            incarnation=self._wires.incarnation(),
-        )
+        uri = str((params or {}).get("uri")) if method == "notifications/resources/updated" else None
+        said = notification(method, params)
+        await self._wires.store.publish(said, session_id=self._session_id, uri=uri)
 
     async def ask(
-        self, method: str, params: Mapping[str, Any] | None, timeout: float | None = None
+        self, method: str, params: Params, timeout: float | None = None, on_progress: Progress | None = None
     ) -> dict[str, Any]:
         """Ask for a sign of life; nothing else may be asked outside of a call (SEP-2260)."""
         session = self._wires.sessions.peek(self._session_id)
@@ -170,11 +152,9 @@ class Standing:
             raise NoBackChannelError(method)
 
         async def say(kind: EventKind, data: bytes, question: Question | None) -> None:
+            incarnation = self._wires.incarnation()
             taken = await self._wires.store.publish(
-                data,
-                session_id=self._session_id,
-                question=question,
-                incarnation=self._wires.incarnation(),
+                data, session_id=self._session_id, question=question, incarnation=incarnation
             )
             if question is not None and not taken:
                 raise NoBackChannelError(method)

@@ -9,7 +9,7 @@ from typing import Final
 
 from aiohttp import web
 
-_EXPOSED: Final = "Mcp-Session-Id, MCP-Protocol-Version, WWW-Authenticate, Retry-After"
+_EXPOSED: Final = "Mcp-Session-Id, MCP-Protocol-Version, WWW-Authenticate, Retry-After, X-Request-Id"
 _MAX_AGE: Final = "600"
 
 
@@ -28,8 +28,8 @@ def preflight(http: web.Request) -> web.Response | None:
 
 def open_to_page(origin: str, response: web.StreamResponse) -> None:
     """Let the page that asked read the answer, and the headers that a client needs."""
-    if response.status in (403, 421):
-        return
+    if response.status in (403, 421) and "WWW-Authenticate" not in response.headers:
+        return  # the page itself was refused; a token that lacks a scope is the page's to know
     response.headers["Access-Control-Allow-Origin"] = origin
     response.headers["Access-Control-Expose-Headers"] = _EXPOSED
     response.headers["Vary"] = "Origin"

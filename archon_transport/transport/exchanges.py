@@ -29,21 +29,21 @@ STREAM_AFTER: Final = 0.25
 class Exchange:
     """One POST with its calls, and the name that its stream would have of their ids.
 
-    `status` is that of a JSON answer. `cut` is set where the session ended before they were done,
-    `polled` where a handler asked for the connection to be closed before its viewer was there.
+    `payloads` are the responses of a JSON answer in the order in which they came, `status` is that of it.
+    `cut` is set where the session ended before they were done, `polled` where a handler asked for the
+    connection to be closed before its viewer was there.
     """
 
     __slots__ = (
         "_decided",
         "_missing",
-        "_payloads",
         "_request_ids",
         "_session",
-        "_streamable",
         "_streams",
         "cut",
         "http",
         "mode",
+        "payloads",
         "polled",
         "started",
         "status",
@@ -58,21 +58,19 @@ class Exchange:
         session: Session | None,
         request_ids: tuple[RequestId, ...],
         streamable: bool,
-        started: float,
     ) -> None:
         self.http = http
-        self.started = started
+        self.started = asyncio.get_running_loop().time()
         self.mode: Literal["pending", "json", "sse"] = "pending" if streamable else "json"
         self.stream: Stream | None = None
         self.cut = False
         self.status = 200
         self.polled = False
-        self._streamable = streamable
         self._missing = len(request_ids)
         self._streams = streams
         self._session = session
         self._request_ids = request_ids
-        self._payloads: list[bytes] = []
+        self.payloads: list[bytes] = []
         self._decided: asyncio.Future[None] | None = None
 
     def __repr__(self) -> str:
@@ -81,34 +79,19 @@ class Exchange:
     @property
     def can_stream(self) -> bool:
         """Whether a word of a handler can still reach the client."""
-        return self._streamable and self.mode != "json" and self._missing > 0
+        return self.mode != "json" and self._missing > 0
 
-    @property
-    def is_decided(self) -> bool:
-        """Whether the answer has a shape: a stream has begun, or everything is answered."""
-        return self.mode == "sse" or self._missing == 0
+    def emit(self, kind: EventKind, data: bytes, question: Question | None = None) -> None:
+        """Say something on the way; it is dropped where there is no wire for it."""
+        stream = self.begin()
+        if stream is not None and self._missing > 0:
+            stream.append(kind, data, question=question)
 
-    @property
-    def payloads(self) -> list[bytes]:
-        """The responses of a JSON answer, in the order in which they came."""
-        return self._payloads
-
-    def emit(self, kind: EventKind, data: bytes, question: Question | None = None) -> bool:
-        """Say something on the way; False where there is no wire for it."""
-        if self._missing == 0:
-            return False
-        if self.mode == "pending":
-            self._begin()
-        if self.stream is None:
-            return False
-        self.stream.append(kind, data, question=question)
-        return True
-
-    def begin(self) -> bool:
-        """Become a stream now, without a word; False where it cannot."""
+    def begin(self) -> Stream | None:
+        """Become a stream now, without a word; None where it cannot."""
         if self.mode == "pending" and self._missing > 0:
             self._begin()
-        return self.stream is not None
+        return self.stream
 
     def answer(self, payload: bytes) -> None:
         """One of its calls is done."""
@@ -116,7 +99,7 @@ class Exchange:
         if self.stream is not None:
             self.stream.append("response", payload, closes=self._missing == 0)
             return
-        self._payloads.append(payload)
+        self.payloads.append(payload)
         if self._missing == 0:
             self.mode = "json"
             self._decide()
@@ -131,17 +114,17 @@ class Exchange:
             self._begin()
 
     async def decision(self) -> None:
-        """Wait until it is decided. Cancelling the wait leaves the calls alone."""
-        if not self.is_decided:
+        """Wait until a stream has begun or everything is answered. Cancelling the wait leaves calls alone."""
+        if self.mode != "sse" and self._missing > 0:
             self._decided = asyncio.get_running_loop().create_future()
             await self._decided
 
     def _begin(self) -> None:
         self.mode = "sse"
         self.stream = self._streams.open(self._session, self._request_ids)
-        for payload in self._payloads:
+        for payload in self.payloads:
             self.stream.append("response", payload)
-        self._payloads.clear()
+        self.payloads.clear()
         self._decide()
 
     def _decide(self) -> None:
@@ -177,7 +160,5 @@ class Patience:
         for exchange in list(takewhile(lambda waiting: waiting.started <= due, self._waiting)):
             del self._waiting[exchange]
             exchange.grow_old()
-        self._timer = None
-        for oldest in self._waiting:
-            self._timer = loop.call_at(oldest.started + self._after, self._look)
-            break
+        oldest = next(iter(self._waiting), None)
+        self._timer = loop.call_at(oldest.started + self._after, self._look) if oldest else None

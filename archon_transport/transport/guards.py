@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from aiohttp import web
+
 from ..protocol.messages import Refused, invalid_request
 
 LOOPBACK: Final = ("localhost", "127.0.0.1", "[::1]")
@@ -27,18 +29,22 @@ class Guards:
         loopback = (f"{scheme}://{host}" for scheme in ("http", "https") for host in LOOPBACK)
         self._origins = frozenset(o.lower().rstrip("/").removesuffix(":*") for o in (*loopback, *origins))
 
+    def check(self, http: web.Request) -> Refused | None:
+        """The refusal of an HTTP request, None where it may pass."""
+        return self.refuse(http.headers.get("Host"), http.headers.get("Origin"))
+
     def refuse(self, host: str | None, origin: str | None) -> Refused | None:
         """The refusal of a request with these headers: 421 for its Host, 403 for its Origin."""
         if host is None or not _is_listed(host.lower(), self._hosts):
-            shown = _shown(host)
-            text = f"Host {shown} is not allowed here; start the server with --allow-host {shown}."
+            name = shown(host)
+            text = f"Host {name} is not allowed here; start the server with --allow-host {name}."
             return Refused(421, invalid_request(text), "host")
         if origin is None or _is_listed(origin.lower(), self._origins):
             return None
         if origin.lower() in (f"http://{host.lower()}", f"https://{host.lower()}"):
             return None
-        shown = _shown(origin)
-        text = f"Origin {shown} is not allowed here; start the server with --allow-origin {shown}."
+        name = shown(origin)
+        text = f"Origin {name} is not allowed here; start the server with --allow-origin {name}."
         return Refused(403, invalid_request(text), "origin")
 
 
@@ -49,6 +55,6 @@ def _is_listed(value: str, allowed: frozenset[str]) -> bool:
     return port.isdecimal() and name in allowed
 
 
-def _shown(value: str | None) -> str:
+def shown(value: str | None) -> str:
     """A client's own words, cut and without control characters, fit for an error text."""
     return "".join(c for c in (value or "(none)")[:100] if c.isprintable())

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import anyio
 from mcp.server import Server
@@ -25,7 +25,7 @@ from mcp.server.connection import Connection
 from mcp.server.models import InitializationOptions
 from mcp.server.runner import ServerRunner, aclose_shielded
 from mcp.server.subscriptions import ListenHandler
-from mcp.shared.dispatcher import CallOptions, OnNotify, OnRequest, ProgressFnT
+from mcp.shared.dispatcher import CallOptions, OnNotify, OnRequest
 from mcp.shared.exceptions import NoBackChannelError
 from mcp.shared.jsonrpc_dispatcher import handler_exception_to_error_data, progress_token_from_params
 from mcp.shared.message import ServerMessageMetadata
@@ -34,104 +34,73 @@ from mcp_types import InitializeRequestParams
 from pydantic_core import to_json
 
 from ..protocol import revisions
-from ..protocol.messages import Error, Notification, Request, RequestId, internal_error
+from ..protocol.messages import Error, Notification, Outcome, Params, Request, RequestId, internal_error
 from ..protocol.modern import LISTEN, Modern, in_this_era
 from ..sessions import Session
 
 _log = logging.getLogger(__name__)
 
 
-class Channel(Protocol):
-    """Where a handler's messages to the client go while its request is served."""
+Progress = Callable[[float, float | None, str | None], Awaitable[None]]
+"""Called with the client's progress on a question, the total and a message; what it raises is logged."""
+
+
+class Channel:
+    """Where words to the client go: a request's own stream, or outside of all requests of a session.
+
+    This one is closed: notifications have no wire, questions are refused.
+    """
+
+    __slots__ = ()
 
     @property
     def can_ask(self) -> bool:
         """Whether a question can reach the client now."""
+        return False
 
     @property
     def can_close(self) -> bool:
         """Whether the client comes back when its connection is closed."""
+        return False
 
-    async def notify(self, method: str, params: Mapping[str, Any] | None) -> None:
-        """Tell the client something that belongs to this request."""
+    async def notify(self, method: str, params: Params) -> None:
+        """Tell the client something."""
 
     async def ask(
-        self,
-        method: str,
-        params: Mapping[str, Any] | None,
-        timeout: float | None = None,
-        on_progress: ProgressFnT | None = None,
+        self, method: str, params: Params, timeout: float | None = None, on_progress: Progress | None = None
     ) -> dict[str, Any]:
-        """Ask the client something and wait for its answer, `timeout` seconds at most."""
+        """Ask the client something and wait for its answer, `timeout` seconds at most.
+
+        Raises:
+            NoBackChannelError: it cannot be asked here, in the SDK's own words.
+        """
+        raise NoBackChannelError(method)
 
     async def close_stream(self) -> None:
         """Close the client's connection; it comes back for the rest."""
 
 
-class Outside(Protocol):
-    """Where words go that belong to a session and to no request of it."""
-
-    async def notify(self, method: str, params: Mapping[str, Any] | None) -> None:
-        """Tell the client something."""
-
-    async def ask(
-        self, method: str, params: Mapping[str, Any] | None, timeout: float | None = None
-    ) -> dict[str, Any]:
-        """Ask the client something."""
-
-    async def close_stream(self) -> None:
-        """Close the connection on which the client listens."""
-
-
-class Closed:
-    """The channel of what cannot be answered on: notifications have no wire, questions are refused."""
-
-    can_ask = False
-    can_close = False
-
-    async def notify(self, method: str, params: Mapping[str, Any] | None) -> None:
-        """Drop it."""
-
-    async def ask(
-        self,
-        method: str,
-        params: Mapping[str, Any] | None,
-        timeout: float | None = None,
-        on_progress: ProgressFnT | None = None,
-    ) -> dict[str, Any]:
-        """Refuse it, in the SDK's own words."""
-        raise NoBackChannelError(method)
-
-    async def close_stream(self) -> None:
-        """There is none."""
-
-
-CLOSED = Closed()
+CLOSED = Channel()
 
 _asking: ContextVar[Channel] = ContextVar("archon_transport_channel", default=CLOSED)
 """The channel of the request that this task serves."""
 
 
+@dataclass(slots=True)
 class _Outbound:
     """A connection's own outbound. A question that a handler asks here belongs to its request."""
 
-    __slots__ = ("_outside",)
-
-    def __init__(self, outside: Outside) -> None:
-        self._outside = outside
+    _outside: Channel
 
     async def send_raw_request(
-        self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None
+        self, method: str, params: Params, opts: CallOptions | None = None
     ) -> dict[str, Any]:
         """Ask on the stream of the request that is served, else outside of all of them."""
-        timeout, channel = (opts or {}).get("timeout"), _asking.get()
-        if channel.can_ask:
-            return await channel.ask(method, params, timeout, (opts or {}).get("on_progress"))
-        return await self._outside.ask(method, params, timeout)
+        channel, options = _asking.get(), opts or {}
+        chosen = channel if channel.can_ask else self._outside
+        return await chosen.ask(method, params, options.get("timeout"), options.get("on_progress"))
 
-    async def notify(
-        self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None
-    ) -> None:
+    async def notify(self, method: str, params: Params, opts: CallOptions | None = None) -> None:
         """Tell the client on its standing stream."""
         await self._outside.notify(method, params)
 
@@ -139,20 +108,19 @@ class _Outbound:
 class CallContext:
     """The SDK's `DispatchContext` of one message: what a handler can reach of its request."""
 
-    __slots__ = ("_cancel", "_channel", "_http", "_last", "_outside", "_token", "request_id")
+    __slots__ = ("_channel", "_http", "_last", "_outside", "_token", "request_id")
 
     def __init__(
         self,
         channel: Channel,
-        outside: Outside,
+        outside: Channel,
         http: Any,
         request_id: RequestId | None = None,
-        params: Mapping[str, Any] | None = None,
+        params: Params = None,
     ) -> None:
         self._channel = channel
         self._outside = outside
         self._http = http
-        self._cancel: anyio.Event | None = None
         self._token = progress_token_from_params(params)
         self._last: float | None = None
         self.request_id = request_id
@@ -172,32 +140,27 @@ class CallContext:
     @property
     def message_metadata(self) -> ServerMessageMetadata:
         """Carries the aiohttp request to handlers, as `ctx.request`, and the closing of its streams."""
-        if not self._channel.can_close:
-            return ServerMessageMetadata(request_context=self._http, can_send_request=self._channel.can_ask)
+        closes = self._channel.can_close
         return ServerMessageMetadata(
             request_context=self._http,
-            can_send_request=True,
-            close_sse_stream=self._channel.close_stream,
-            close_standalone_sse_stream=self._outside.close_stream,
+            can_send_request=self._channel.can_ask,
+            close_sse_stream=self._channel.close_stream if closes else None,
+            close_standalone_sse_stream=self._outside.close_stream if closes else None,
         )
 
     @property
     def cancel_requested(self) -> anyio.Event:
         """Part of the SDK's contract; a cancelled call's task is cancelled, so nobody need look here."""
-        if self._cancel is None:
-            self._cancel = anyio.Event()
-        return self._cancel
+        return anyio.Event()
 
     async def send_raw_request(
-        self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None
+        self, method: str, params: Params, opts: CallOptions | None = None
     ) -> dict[str, Any]:
         """Ask the client on this request's own stream."""
         options = opts or {}
         return await self._channel.ask(method, params, options.get("timeout"), options.get("on_progress"))
 
-    async def notify(
-        self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None
-    ) -> None:
+    async def notify(self, method: str, params: Params, opts: CallOptions | None = None) -> None:
         """Tell the client on this request's own stream."""
         await self._channel.notify(method, params)
 
@@ -206,12 +169,9 @@ class CallContext:
         if self._token is None or (self._last is not None and progress <= self._last):
             return
         self._last = progress
-        params: dict[str, Any] = {"progressToken": self._token, "progress": progress}
-        if total is not None:
-            params["total"] = total
-        if message is not None:
-            params["message"] = message
-        await self._channel.notify("notifications/progress", params)
+        params = {"progressToken": self._token, "progress": progress, "total": total, "message": message}
+        said = {name: value for name, value in params.items() if value is not None}
+        await self._channel.notify("notifications/progress", said)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +189,7 @@ class _Peer:
 
     __slots__ = ("connection", "on_notify", "on_request", "outside")
 
-    def __init__(self, runner: ServerRunner[Any], outside: Outside) -> None:
+    def __init__(self, runner: ServerRunner[Any], outside: Channel) -> None:
         self.connection = runner.connection
         self.outside = outside
         self.on_request: OnRequest = runner.on_request
@@ -238,7 +198,7 @@ class _Peer:
 
 
 class Kernel:
-    """Runs requests through an SDK `Server`, one rebuilt connection per session.
+    """Runs requests through `server`, an SDK `Server`, one rebuilt connection per session.
 
     `outside(session_id)` is the session's own channel; `options` what `initialize` answers with, the
     server's own by default.
@@ -247,22 +207,17 @@ class Kernel:
     def __init__(
         self, server: Server[Any], *, options: InitializationOptions | None = None, hot: int = 512
     ) -> None:
-        self._server = server
+        self.server = server
         self._options = options
-        self.outside: Callable[[str], Outside] = lambda session_id: CLOSED
+        self.outside: Callable[[str], Channel] = lambda session_id: CLOSED
         self._hot = hot
         self._state: Any = None
         self._peers: OrderedDict[str, _Peer] = OrderedDict()
 
-    @property
-    def server(self) -> Server[Any]:
-        """The SDK's server that it runs."""
-        return self._server
-
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:
         """Enter the server's lifespan, once for the process and not once per session."""
-        async with self._server.lifespan(self._server) as state:
+        async with self.server.lifespan(self.server) as state:
             self._state = state
             yield
 
@@ -276,34 +231,23 @@ class Kernel:
         if params is None:  # a middleware answered in the kernel's place: no handshake took place
             return internal_error()
         info = params.client_info
-        return Handshake(
-            result=answer,
-            revision=connection.protocol_version,
-            params=to_json(request.params),
-            client=(info.name, info.title, info.version),
-        )
+        client = (info.name, info.title, info.version)
+        return Handshake(answer, connection.protocol_version, to_json(request.params), client)
 
-    async def answer(
-        self, session: Session, request: Request, channel: Channel, http: Any
-    ) -> dict[str, Any] | Error:
-        """A session's request: its result, or the error that the client sees."""
-        return await self._run(self._wake(session), request, channel, http)
+    async def answer(self, who: Session | str, request: Request, channel: Channel, http: Any) -> Outcome:
+        """The result of a session's request, or the error that the client sees.
 
-    async def hear(self, session: Session, notification: Notification, http: Any) -> None:
-        """A session's notification; what its handler raises is logged, never answered."""
-        await self._tell(self._wake(session), notification, http)
+        Instead of its session, a request that came without one has the revision that it named.
+        """
+        return await self._run(self._wake(who), request, channel, http)
 
-    async def answer_alone(
-        self, revision: str, request: Request, channel: Channel, http: Any
-    ) -> dict[str, Any] | Error:
-        """A request that came without a session, at the revision it named."""
-        return await self._run(self._alone(revision), request, channel, http)
+    async def hear(self, who: Session | str, notification: Notification, http: Any) -> None:
+        """A session's notification, or one without; what its handler raises is logged, never answered."""
+        peer = self._wake(who)
+        context = CallContext(CLOSED, peer.outside, http)
+        await peer.on_notify(context, notification.method, notification.params)
 
-    async def hear_alone(self, revision: str, notification: Notification, http: Any) -> None:
-        """A notification that came without a session."""
-        await self._tell(self._alone(revision), notification, http)
-
-    async def answer_modern(self, modern: Modern, channel: Channel, http: Any) -> dict[str, Any] | Error:
+    async def answer_modern(self, modern: Modern, channel: Channel, http: Any) -> Outcome:
         """A request that stands alone: its own connection, built from what it says of itself."""
         connection = Connection.from_envelope(modern.revision, modern.client_info, modern.capabilities)
         try:
@@ -314,7 +258,7 @@ class Kernel:
 
     def end_listening(self) -> None:
         """End every listen stream in its own way: with a result, so that clients know it was meant."""
-        entry = self._server.get_request_handler(LISTEN)
+        entry = self.server.get_request_handler(LISTEN)
         if entry is not None and isinstance(entry.handler, ListenHandler):
             entry.handler.close()
 
@@ -322,13 +266,7 @@ class Kernel:
         """Drop a session's connection; it is rebuilt from the row when it is needed again."""
         self._peers.pop(session_id, None)
 
-    async def _tell(self, peer: _Peer, notification: Notification, http: Any) -> None:
-        context = CallContext(CLOSED, peer.outside, http)
-        await peer.on_notify(context, notification.method, notification.params)
-
-    async def _run(
-        self, peer: _Peer, request: Request, channel: Channel, http: Any
-    ) -> dict[str, Any] | Error:
+    async def _run(self, peer: _Peer, request: Request, channel: Channel, http: Any) -> Outcome:
         context = CallContext(channel, peer.outside, http, request.id, request.params)
         _asking.set(channel)
         try:
@@ -340,7 +278,9 @@ class Kernel:
                 return internal_error()
             return Error(error.code, error.message, error.data)
 
-    def _wake(self, session: Session) -> _Peer:
+    def _wake(self, session: Session | str) -> _Peer:
+        if isinstance(session, str):
+            return self._alone(session)
         peer = self._peers.get(session.session_id)
         if peer is not None:
             self._peers.move_to_end(session.session_id)
@@ -369,6 +309,6 @@ class Kernel:
         connection.initialized.set()
         return self._peer(connection, CLOSED)
 
-    def _peer(self, connection: Connection, outside: Outside) -> _Peer:
-        runner = ServerRunner(self._server, connection, self._state, init_options=self._options)
+    def _peer(self, connection: Connection, outside: Channel) -> _Peer:
+        runner = ServerRunner(self.server, connection, self._state, init_options=self._options)
         return _Peer(runner, outside)

@@ -25,7 +25,8 @@ async def read_body(request: web.Request, limit: int, deadline: float = BODY_DEA
         return _too_large(limit)
     try:
         if request.content.is_eof():  # it came with the headers: nothing to wait for
-            body = request.content.read_nowait(-1)
+            # Empty where a middleware has read it before: then aiohttp keeps it.
+            body = request.content.read_nowait(-1) or await request.read()
             return body if len(body) <= limit else _too_large(limit)
         async with asyncio.timeout(deadline):
             return await _collect(request, limit)
@@ -46,6 +47,5 @@ async def _collect(request: web.Request, limit: int) -> bytes | Refused:
 
 
 def _too_large(limit: int) -> Refused:
-    return Refused(
-        413, invalid_request(f"The body is larger than {limit} bytes; send less at a time."), "body-size"
-    )
+    text = f"The body is larger than {limit} bytes; send less at a time."
+    return Refused(413, invalid_request(text), "body-size")

@@ -11,6 +11,8 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
 
 from aiohttp import web
 
@@ -25,24 +27,22 @@ from .exchanges import Exchange
 from .streams import FIRST, Stream, Streams
 from .viewers import Viewer, Viewers
 
+FOREIGN: Final = bad_request(
+    "This Last-Event-ID is not one of this session. Leave it out to listen anew.", "cursor"
+)
+ENDED: Final = not_allowed("This stream has ended, and its end was sent.", "POST, DELETE")
+"""Not an empty stream: a client that takes only a result for an end would come back for ever."""
 
+
+@dataclass(frozen=True, slots=True)
 class Listening:
     """Makes viewers: for the POST that began a stream, and for GETs."""
 
-    def __init__(
-        self,
-        store: StreamStore,
-        streams: Streams,
-        viewers: Viewers,
-        incarnation: Callable[[], str],
-        *,
-        retry: int | None = None,
-    ) -> None:
-        self._store = store
-        self._streams = streams
-        self._viewers = viewers
-        self._incarnation = incarnation
-        self._retry = retry
+    store: StreamStore
+    streams: Streams
+    viewers: Viewers
+    incarnation: Callable[[], str]
+    retry: int | None = None
 
     async def first(
         self, arrival: Arrival, session: Session | None, exchange: Exchange, stream: Stream
@@ -60,64 +60,63 @@ class Listening:
             return await self._stand(arrival, session)
         cursor = Cursor.parse(last)
         if cursor is None or not cursor.belongs_to(session.secret_digest):
-            text = "This Last-Event-ID is not one of this session. Leave it out to listen anew."
-            return bad_request(text, "cursor")
+            return FOREIGN
         key = (session.session_id, cursor.stream_id)
-        attached = await self._store.attach(key, incarnation=self._incarnation())
+        attached = await self.store.attach(key, incarnation=self.incarnation())
         place = (cursor.epoch, cursor.n)
         if attached is not None and attached.closed and place >= (attached.epoch, attached.tail):
-            # Not an empty stream: a client that takes only a result for an end would come back for ever.
-            return not_allowed("This stream has ended, and its end was sent.", "POST, DELETE")
+            return ENDED
         if attached is not None:
-            viewer = self._viewer(key, place, session, self._streams.find(key))
+            viewer = self._viewer(key, place, session, self.streams.find(key))
             return await self._view(arrival, viewer, attached=attached)
         if cursor.kind == "standing":
             return await self._stand(arrival, session)
-        return await self._mourn(arrival, session, key, cursor)
+        return await self._mourn(arrival, session, cursor)
 
     async def _stand(self, arrival: Arrival, session: Session) -> web.StreamResponse:
         name = name_stream("standing", (), secrets.token_bytes(9), session.secret_digest)
-        stream_id, attached = await self._store.stand(
-            session.session_id, name, incarnation=self._incarnation()
-        )
+        stream_id, attached = await self.store.stand(session.session_id, name, incarnation=self.incarnation())
         place = (attached.epoch, attached.tail)
         viewer = self._viewer((session.session_id, stream_id), place, session, None)
         return await self._view(arrival, viewer, attached=attached)
 
-    async def _mourn(
-        self, arrival: Arrival, session: Session, key: Key, cursor: Cursor
-    ) -> web.StreamResponse:
+    async def _mourn(self, arrival: Arrival, session: Session, cursor: Cursor) -> web.StreamResponse:
         """A call of which nothing is left: its error, and the end."""
         data = lost_call(cursor.stream_id)
-        viewer = self._viewer(key, (cursor.epoch, cursor.n), session, None)
+        key, place = (session.session_id, cursor.stream_id), (cursor.epoch, cursor.n)
+        viewer = self._viewer(key, place, session, None)
         return await self._view(arrival, viewer, Event(cursor.epoch + 1, 1, "response", data))
+
+    def _kind(self) -> Callable[..., Viewer]:
+        """What makes a viewer: an event store puts its own in the place of ours."""
+        return Viewer
 
     def _viewer(
         self, key: Key, place: tuple[int, int], session: Session | None, local: Stream | None
     ) -> Viewer:
-        return Viewer(
+        return self._kind()(
             key,
             place,
-            store=self._store,
+            store=self.store,
             local=local,
             ids=session is not None,
             primes=session is not None and session.revision >= "2025-11-25",
-            retry=self._retry,
+            retry=self.retry,
         )
 
     async def _view(
         self, arrival: Arrival, viewer: Viewer, only: Event | None = None, attached: Attached | None = None
     ) -> web.StreamResponse:
-        self._viewers.add(viewer)
+        self.viewers.add(viewer)
         try:
             return await viewer.run(arrival.http, only)
         finally:
-            if self._viewers.drop(viewer) and attached is not None and viewer.key[1].startswith("s"):
+            if self.viewers.drop(viewer) and attached is not None and viewer.key[1].startswith("s"):
                 # By its number: the next viewer may have attached already and not be known here yet. A store
                 # that is away takes it for viewed a little longer.
                 with contextlib.suppress(StoreUnavailable):
-                    await self._store.detach(
-                        viewer.key, incarnation=self._incarnation(), viewer_epoch=attached.viewer_epoch
+                    await self.store.detach(
+                        viewer.key, incarnation=self.incarnation(), viewer_epoch=attached.viewer_epoch
                     )
 
 

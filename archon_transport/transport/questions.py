@@ -8,18 +8,21 @@ and reads the row. Ids are random, so nobody answers what he was not asked.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, Protocol
+from dataclasses import dataclass
+from typing import Any, Final
 
 from mcp.shared.exceptions import MCPError
 from mcp_types import INTERNAL_ERROR, INVALID_REQUEST
 
-from ..protocol.messages import Response, encode
+from ..protocol.messages import Params, Response, encode
 from ..sessions import Owner, Session, StoreUnavailable
 from ..sessions.streams import EventKind, Key, Question, StreamStore
+from .kernel import Progress
 from .standing import taken_back
 
 _log = logging.getLogger(__name__)
@@ -27,36 +30,21 @@ _log = logging.getLogger(__name__)
 PATIENCE: Final = 300.0
 """Seconds a question waits where its asker sets no time: a person may have to be fetched."""
 
-_NEEDS: Final = {
-    "elicitation/create": "elicitation",
-    "sampling/createMessage": "sampling",
-    "roots/list": "roots",
+_NEEDS: Final[dict[str, tuple[str, dict[str, str]]]] = {
+    "elicitation/create": ("elicitation", {"mode": "url"}),
+    "sampling/createMessage": ("sampling", {"tools": "tools", "toolChoice": "tools"}),
+    "roots/list": ("roots", {}),
 }
-
-_PARTS: Final[dict[str, dict[str, str]]] = {
-    "elicitation": {"mode": "url"},
-    "sampling": {"tools": "tools", "toolChoice": "tools"},
-    "roots": {},
-}
-"""Which parameter needs which part of a feature to be declared as well."""
+"""The feature that a question needs, and which parameter needs which part of it to be declared as well."""
 
 Say = Callable[[EventKind, bytes, Question | None], Awaitable[None]]
 
 
-class Progress(Protocol):
-    """Called with the client's progress on a question."""
-
-    async def __call__(self, progress: float, total: float | None, message: str | None) -> None:
-        """Take it; what it raises is logged."""
-
-
+@dataclass(slots=True)
 class _Waiting:
-    __slots__ = ("answer", "on_progress", "progress")
-
-    def __init__(self, on_progress: Progress | None) -> None:
-        self.answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self.on_progress = on_progress
-        self.progress: bytes | None = None
+    on_progress: Progress | None
+    answer: asyncio.Future[bytes]
+    progress: bytes | None = None
 
 
 class Questions:
@@ -79,7 +67,7 @@ class Questions:
         owner: Owner | None,
         say: Say,
         method: str,
-        params: Mapping[str, Any] | None,
+        params: Params,
         *,
         timeout: float | None = None,
         on_progress: Progress | None = None,
@@ -92,7 +80,7 @@ class Questions:
         _check_capability(session, method, params or {})
         question_id, seconds = f"q-{secrets.token_urlsafe(12)}", timeout or PATIENCE
         key = (session.session_id, question_id)
-        waiting = self._waiting[key] = _Waiting(on_progress)
+        waiting = self._waiting[key] = _Waiting(on_progress, asyncio.get_running_loop().create_future())
         message: dict[str, Any] = {"jsonrpc": "2.0", "id": question_id, "method": method}
         body = dict(params or {})
         if on_progress is not None:
@@ -166,25 +154,21 @@ class Questions:
 
     async def _withdraw(self, key: Key, say: Say, reason: str) -> bool:
         """Nobody waits any more; False where the answer came after all and is about to be read."""
-        try:
+        with contextlib.suppress(StoreUnavailable):
             if not await self._store.withdraw(key):
                 await self._read([key])
                 return not self._waiting[key].answer.done()
-        except StoreUnavailable:
-            pass
         await say("notification", taken_back(key[1], reason), None)
         return True
 
 
 def _check_capability(session: Session, method: str, params: Mapping[str, Any]) -> None:
     """The client must have declared what it is asked for (2025-11-25 lifecycle, Operation)."""
-    feature = _NEEDS.get(method)
-    if feature is None:
+    if method not in _NEEDS:
         return
+    feature, parts = _NEEDS[method]
     declared = (json.loads(session.initialize_params).get("capabilities") or {}).get(feature)
-    part = next(
-        (part for key, part in _PARTS[feature].items() if params.get(key) not in (None, "form")), None
-    )
+    part = next((part for key, part in parts.items() if params.get(key) not in (None, "form")), None)
     if declared is None or (part is not None and declared.get(part) is None):
         wanted = feature if part is None else f"{feature}.{part}"
         raise MCPError(INVALID_REQUEST, f"The client did not declare {wanted}, which this {method} needs.")

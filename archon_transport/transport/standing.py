@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final, get_args
 
 from mcp.server.subscriptions import (
@@ -21,7 +21,7 @@ from mcp.server.subscriptions import (
 )
 from mcp_types import LoggingLevel
 
-from ..protocol.messages import encode
+from ..protocol.messages import Params, encode
 from ..sessions import StoreUnavailable
 from ..sessions.streams import StreamStore
 
@@ -37,7 +37,7 @@ _KINDS: Final[dict[str, type[ToolsListChanged | PromptsListChanged | ResourcesLi
 }
 
 
-def passes(level: str | None, params: Mapping[str, Any] | None) -> bool:
+def passes(level: str | None, params: Params) -> bool:
     """Whether a log message is at or above the session's level; without a level everything is."""
     said = (params or {}).get("level")
     if level not in LOG_LEVELS or said not in LOG_LEVELS:
@@ -45,7 +45,7 @@ def passes(level: str | None, params: Mapping[str, Any] | None) -> bool:
     return LOG_LEVELS.index(said) >= LOG_LEVELS.index(level)
 
 
-def notification(method: str, params: Mapping[str, Any] | None) -> bytes:
+def notification(method: str, params: Params) -> bytes:
     """A notification as it goes on the wire."""
     message: dict[str, Any] = {"jsonrpc": "2.0", "method": method}
     if params is not None:
@@ -62,49 +62,35 @@ class StoreBus:
     """The SDK's `SubscriptionBus` over a store: an event reaches subscribers on every node.
 
     Handshake sessions get it on their standing streams; listeners (the modern era's listen streams)
-    are called on every node that has one.
+    are called on every node that has one. With `lists` off only they hear of changed lists: a server
+    that does not declare `listChanged` to its sessions spares each of them a line in its log.
     """
 
-    def __init__(self, store: StreamStore) -> None:
-        self._store = store
-        self._listeners: dict[object, Callable[[ServerEvent], None]] = {}
-        self._unhear: Callable[[], None] | None = None
+    def __init__(self, store: StreamStore, *, lists: bool = True) -> None:
+        self._store, self._lists = store, lists
 
     async def publish(self, event: ServerEvent) -> None:
         """Tell every subscriber; a store that is away is logged, since a change may be asked for again."""
         kind, uri = _packed(event)
-        if isinstance(event, ResourceUpdated):
-            data = notification("notifications/resources/updated", {"uri": event.uri})
-        else:
-            data = notification(f"notifications/{kind}/list_changed", None)
+        change = "resources/updated" if kind == "updated" else f"{kind}/list_changed"
+        data = notification(f"notifications/{change}", None if uri is None else {"uri": uri})
         try:
-            await self._store.publish(data, session_id=None, uri=uri, bus=json.dumps([kind, uri]))
+            told = uri if uri is not None or self._lists else ""  # no session subscribes to no address
+            await self._store.publish(data, session_id=None, uri=told, bus=json.dumps([kind, uri]))
         except StoreUnavailable:
             _log.warning("the store is away: a change was not announced", extra={"kind": kind})
 
     def subscribe(self, listener: Callable[[ServerEvent], None]) -> Callable[[], None]:
         """Call `listener` for every event, whichever node publishes it; returns how to stop."""
-        if self._unhear is None:
-            self._unhear = self._store.hear(self._heard)
-        token = object()
-        self._listeners[token] = listener
-
-        def unsubscribe() -> None:
-            self._listeners.pop(token, None)
-
-        return unsubscribe
-
-    def _heard(self, packed: str) -> None:
-        kind, uri = json.loads(packed)
-        event: ServerEvent = ResourceUpdated(uri) if kind == "updated" else _KINDS[kind]()
-        for listener in list(self._listeners.values()):
-            try:
-                listener(event)
-            except Exception:
-                _log.exception("a subscriber raised")
+        return self._store.hear(lambda packed: listener(_unpacked(packed)))
 
 
 def _packed(event: ServerEvent) -> tuple[str, str | None]:
     if isinstance(event, ResourceUpdated):
         return "updated", event.uri
     return next(kind for kind, cls in _KINDS.items() if isinstance(event, cls)), None
+
+
+def _unpacked(packed: str) -> ServerEvent:
+    kind, uri = json.loads(packed)
+    return ResourceUpdated(uri) if kind == "updated" else _KINDS[kind]()

@@ -25,16 +25,18 @@ Every append is fenced by the incarnation. A process that was frozen, declared d
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from ..protocol.messages import RequestId
 from ..protocol.sse import name_stream
 from ..sessions import Session, StoreUnavailable
-from ..sessions.streams import Append, Event, EventKind, Key, Question, StreamStore
+from ..sessions.streams import Append, Event, EventKind, EventLog, Key, Question
 
 _log = logging.getLogger(__name__)
 
@@ -54,47 +56,37 @@ FIRST: Final = 1
 """The epoch of a stream that has not been repaired."""
 
 
+@dataclass(slots=True, eq=False)
 class Stream:
-    """One open stream of a call on this node: events in order, of which the viewer may have `visible`."""
+    """One open stream of a call on this node: events in order, of which the viewer may have `visible`.
 
-    __slots__ = (
-        "_log",
-        "_pending",
-        "_questions",
-        "_recent",
-        "closed",
-        "fenced",
-        "filed",
-        "held",
-        "key",
-        "logged",
-        "on_change",
-        "opened",
-        "pressure",
-        "refusals",
-        "resumable",
-        "stored",
-        "tail",
-    )
+    `opened` says that its events may be sent, `filed` that its row is known to be committed.
+    """
 
-    def __init__(self, key: Key, log: Log | None) -> None:
-        self.key = key
-        self._log = log
-        self.logged = log is not None
-        self.resumable = log is not None
-        self.opened = log is None
-        self.filed = False
-        self.refusals = 0
-        self.closed = False
-        self.fenced = False
-        self.tail = 0
-        self.stored = 0
-        self.held: deque[Event] = deque()
-        self.pressure = 0
-        self._recent: deque[Event] = deque()
-        self._pending: list[Event] = []
-        self._questions: list[Question] = []
-        self.on_change: Callable[[], None] = lambda: None
+    key: Key
+    _log: Log | None
+    opened: bool = field(init=False)
+    resumable: bool = field(init=False)
+    filed: bool = False
+    refusals: int = 0
+    closed: bool = False
+    fenced: bool = False
+    tail: int = 0
+    stored: int = 0
+    pressure: int = 0
+    held: deque[Event] = field(default_factory=deque)
+    _recent: deque[Event] = field(default_factory=deque)
+    _pending: list[Event] = field(default_factory=list)
+    _questions: list[Question] = field(default_factory=list)
+    on_change: Callable[[], None] = lambda: None
+
+    def __post_init__(self) -> None:
+        self.opened, self.resumable = not self.logged, self.logged
+
+    @property
+    def logged(self) -> bool:
+        """Whether it is kept: one without a log is viewed once."""
+        return self._log is not None
 
     def __repr__(self) -> str:
         return f"<Stream {self.key[1][:13]} tail={self.tail} stored={self.stored} closed={self.closed}>"
@@ -131,7 +123,7 @@ class Stream:
 
     def after(self, n: int) -> list[Event] | None:
         """The visible events behind place `n`; None where memory no longer has them."""
-        if not self.logged:  # viewed once: what the viewer has is not needed again
+        if not self.logged:  # what the viewer has is not needed again
             while self._recent and self._recent[0].n <= n:
                 self.pressure -= len(self._recent.popleft().data)
         if self._recent and self._recent[0].n > n + 1:
@@ -206,7 +198,7 @@ class Log:
 
     def __init__(
         self,
-        store: StreamStore,
+        store: EventLog,
         incarnation: Callable[[], str],
         *,
         on_settled: Callable[[Stream], None],
@@ -261,17 +253,16 @@ class Log:
         while True:
             await self._something.wait()
             if not self._urgent.is_set():
-                try:
+                with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(FLUSH):
                         await self._urgent.wait()
-                except TimeoutError:
-                    pass
             self._something.clear()
             self._urgent.clear()
             try:
                 await self._flush()
-            except Exception:
-                _log.exception("streams could not be committed; it is tried again")
+            except Exception as error:
+                if not isinstance(error, StoreUnavailable):
+                    _log.exception("streams could not be committed; it is tried again")
                 self._something.set()
                 await asyncio.sleep(FLUSH)
 
@@ -281,16 +272,12 @@ class Log:
         batch = [(stream, stream.take()) for stream in streams.values()]
         try:
             viewers = await self._store.append([a for _, a in batch], incarnation=self._incarnation())
-        except BaseException as error:
+        except BaseException:
             for stream, append in batch:
                 stream.put_back(append)
                 stream.go_on()
                 self._dirty.setdefault(stream.key, stream)
-            if not isinstance(error, StoreUnavailable):
-                raise
-            self._something.set()
-            await asyncio.sleep(FLUSH)
-            return
+            raise
         finally:
             self._flushing = False
             self._flushed.set()
@@ -312,7 +299,7 @@ class Streams:
     """The open streams of this node."""
 
     def __init__(
-        self, store: StreamStore, incarnation: Callable[[], str], on_fenced: Callable[[], None]
+        self, store: EventLog, incarnation: Callable[[], str], on_fenced: Callable[[], None]
     ) -> None:
         self._open: dict[Key, Stream] = {}
         self.log = Log(store, incarnation, on_settled=self._forget, on_fenced=on_fenced)

@@ -12,6 +12,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from aiohttp import web
@@ -38,59 +39,36 @@ RETRY: Final = 1000
 Why = Literal["superseded", "poll", "ended", "left", "away"]
 """Why a response ended before its stream did: a newer viewer, the server's close, the session, the client."""
 
-_HEADERS = {
+HEADERS = {
     "Content-Type": "text/event-stream",
     "Cache-Control": "no-cache, no-transform",
     "X-Accel-Buffering": "no",
 }
 
 
+@dataclass(slots=True, eq=False)
 class Viewer:
-    """One HTTP response and its place in one stream; `local` is the stream where it is open here."""
+    """One HTTP response and its place in one stream; `local` is the stream where it is open here.
 
-    __slots__ = (
-        "_clock",
-        "_ids",
-        "_primes",
-        "_response",
-        "_retry",
-        "_stop",
-        "_store",
-        "_waiter",
-        "_woken",
-        "_written",
-        "hinted",
-        "key",
-        "local",
-        "place",
-    )
+    `ids` says whether events have ids to come back with, `primes` whether the revision has a priming event;
+    `before` goes out instead of that.
+    """
 
-    def __init__(
-        self,
-        key: Key,
-        place: tuple[int, int],
-        *,
-        store: StreamStore,
-        local: Stream | None,
-        ids: bool,
-        primes: bool,
-        retry: int | None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.key = key
-        self.local = local
-        self.place = place
-        self._store = store
-        self._ids = ids
-        self._primes = primes
-        self._retry = retry
-        self._clock = clock
-        self._stop: Why | None = None
-        self.hinted = False
-        self._waiter: asyncio.Future[None] | None = None
-        self._woken = False
-        self._written = clock()
-        self._response: web.StreamResponse = web.StreamResponse(headers=_HEADERS)
+    key: Key
+    place: tuple[int, int]
+    store: StreamStore
+    local: Stream | None
+    ids: bool
+    primes: bool
+    retry: int | None
+    before: bytes | None = None
+    hinted: bool = False
+    _stop: Why | None = None
+    _waiter: asyncio.Future[None] | None = None
+    _woken: bool = False
+    _clock: Callable[[], float] = time.monotonic
+    _written: float = field(default_factory=time.monotonic)
+    _response: web.StreamResponse = field(default_factory=lambda: web.StreamResponse(headers=HEADERS))
 
     def __repr__(self) -> str:
         return f"<Viewer {self.key[1][:13]} at {self.place} {self._stop or 'following'}>"
@@ -108,9 +86,9 @@ class Viewer:
             self.wake()
 
     def tick(self) -> None:
-        """A silent one looks again, and then says that it lives."""
-        if self._clock() - self._written >= ALIVE:
-            self.wake()
+        """A silent one says that it lives; there is nothing to read for that."""
+        if self._waiter is not None and not self._waiter.done() and self._clock() - self._written >= ALIVE:
+            self._waiter.set_result(None)
 
     async def run(self, http: web.Request, only: Event | None = None) -> web.StreamResponse:
         """Write the stream until it ends, the client leaves, or somebody stops this viewer.
@@ -140,7 +118,7 @@ class Viewer:
         head = self._head()
         if last and sum(len(event.data) for event in events) <= AT_ONCE:
             body = head + b"".join(self._frame(event) for event in events)
-            self._response = web.Response(body=body, headers=_HEADERS)
+            self._response = web.Response(body=body, headers=HEADERS)
             return
         await self._response.prepare(http)
         while True:
@@ -154,9 +132,8 @@ class Viewer:
                 await self._wait()
                 if self._is_polled():  # what was said before the close goes out before it
                     events, last = await self._more()
-                head = b"" if self._clock() - self._written < ALIVE else KEEP_ALIVE
-        if self._is_polled() and self._primes and not last:
-            await self._write(goodbye(RETRY if self._retry is None else self._retry))
+        if self._is_polled() and self.primes and not last:
+            await self._write(goodbye(RETRY if self.retry is None else self.retry))
         await self._response.write_eof()
 
     def _is_polled(self) -> bool:
@@ -170,17 +147,21 @@ class Viewer:
 
     def _head(self) -> bytes:
         """The priming event, where the revision has it and the stream can be resumed."""
-        if not self._primes or not self._has_ids:
-            return b""
-        return priming(str(Cursor(self.key[1], *self.place)), self._retry)
+        if self.before is not None:
+            return self.before
+        event_id = self._id(*self.place) if self.primes else None
+        return b"" if event_id is None else priming(event_id, self.retry)
 
     @property
     def _has_ids(self) -> bool:
-        return self._ids and (self.local is None or self.local.resumable)
+        return self.ids and (self.local is None or self.local.resumable)
+
+    def _id(self, epoch: int, n: int) -> str | None:
+        return str(Cursor(self.key[1], epoch, n)) if self._has_ids else None
 
     def _frame(self, event: Event) -> bytes:
         self.place = (event.epoch, event.n)
-        return frame(event.data, str(Cursor(self.key[1], event.epoch, event.n)) if self._has_ids else None)
+        return frame(event.data, self._id(*self.place))
 
     async def _more(self) -> tuple[list[Event], bool]:
         """What stands behind the place, and whether that is the end."""
@@ -188,18 +169,19 @@ class Viewer:
             events = self.local.after(self.place[1])
             if events is not None:
                 return events, self.local.is_last(events[-1].n if events else self.place[1])
-        return await self._store.read(self.key, self.place)
+        return await self.store.read(self.key, self.place)
 
     async def _wait(self) -> None:
-        if self._woken:
-            self._woken = False
-            return
-        self._waiter = asyncio.get_running_loop().create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
-            self._woken = False
+        """Until somebody wakes it; when only time has passed, a comment says that it lives."""
+        while not self._woken:
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+            if not self._woken and self._response.prepared:
+                await self._write(KEEP_ALIVE)
+        self._woken = False
 
     async def _write(self, data: bytes) -> None:
         if not data:
@@ -288,11 +270,10 @@ class Viewers:
 
     def looked(self, key: Key, taken: bool) -> None:
         """What the rows say: there is more, or another node's viewer is the newest."""
-        viewer = self._by_key.get(key)
-        if viewer is not None and taken:
-            viewer.stop("superseded")
-        elif viewer is not None:
-            viewer.wake()
+        if taken:
+            self.stop(key, "superseded")
+        elif key in self._by_key:
+            self._by_key[key].wake()
 
     def tick(self) -> None:
         """Once a second: the silent ones say that they live."""

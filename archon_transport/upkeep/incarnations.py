@@ -30,6 +30,9 @@ SILENT: Final = 10.0
 AT_ONCE: Final = 500
 """Orphans looked at in one go."""
 
+SELDOM: Final = 5
+"""Every how many looks orphans are looked for although nobody was found dead: whoever did may be dead too."""
+
 
 class Incarnations:
     """This process among the others. `error_for(stream_id)` is the response that ends a lost call.
@@ -55,6 +58,7 @@ class Incarnations:
         self.on_reborn: Callable[[], None] = lambda: None
         self.current = ""
         self.repaired = 0
+        self._looks = 0
 
     def __repr__(self) -> str:
         return f"<Incarnations current={self.current} repaired={self.repaired}>"
@@ -93,11 +97,14 @@ class Incarnations:
 
     async def look(self) -> int:
         """Declare dead who is, and repair; returns how many streams were."""
+        due = self._looks % SELDOM == 0
+        self._looks += 1
         for other, silent in await self._store.suspects(SILENT):
             if (silent or self._is_gone(other)) and await self._store.bury(other.incarnation):
+                due = True
                 _log.info("a process is gone", extra={"node": other.node, "incarnation": other.incarnation})
         repaired = 0
-        for key in await self._store.orphans(AT_ONCE):
+        for key in await self._store.orphans(AT_ONCE) if due else []:
             repaired += await self._store.repair(key, self._error_for(key[1]))
         if repaired:
             self.repaired += repaired

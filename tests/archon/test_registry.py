@@ -26,7 +26,17 @@ from archon_transport.archon.server import INSTRUCTIONS, TOOLS
 
 SNAPSHOT = Path(__file__).with_name("input_schemas.json")
 SOME_ID = "0198c0de-0000-7000-8000-000000000001"
-NAMES = ["health_check", "session_info", "find_projects", "manage_project", "find_tasks", "manage_task"]
+NAMES = [
+    *("health_check", "session_info", "heartbeat"),
+    *("find_projects", "manage_project", "find_tasks", "manage_task"),
+    *("get_task_history", "get_task_versions", "get_completion_stats", "find_documents", "manage_document"),
+    *("find_versions", "manage_version", "get_project_features"),
+    *("link_knowledge", "unlink_knowledge", "get_linked_knowledge"),
+    *("rag_get_available_sources", "rag_search_knowledge_base", "rag_search_code_examples"),
+    *("rag_list_pages_for_source", "rag_read_full_page", "manage_rag_source", "rag_check_progress"),
+]
+CHANGING = ("manage_", "link_", "unlink_")
+TOOL = {tool.name: tool for tool in TOOLS}
 
 both_modes = pytest.mark.parametrize("mode", ["legacy", "auto"], indirect=True)
 
@@ -68,9 +78,10 @@ def test_every_parameter_is_typed_and_described(tool) -> None:
     assert schema["type"] == "object"
     assert schema["additionalProperties"] is False
     for parameter in schema["properties"].values():
-        assert parameter["type"] in {"string", "integer", "boolean"}
+        assert parameter["type"] in {"string", "integer", "number", "boolean", "array", "object"}
         assert parameter["description"]
     for node in nodes(schema):
+        assert node["type"] != "array" or node["items"]["type"]
         assert not node.keys() & {"anyOf", "oneOf", "allOf", "$ref", "$defs", "format", "const"}
         assert not isinstance(node.get("title"), str)
         assert node.get("default", 0) is not None
@@ -99,9 +110,9 @@ async def test_server_says_who_it_is(server, mode) -> None:
     for tool in tools:
         hints = tool.annotations
         assert hints is not None
-        assert hints.open_world_hint is False
-        assert hints.read_only_hint is not tool.name.startswith("manage_")
-        assert hints.destructive_hint is tool.name.startswith("manage_")
+        assert hints.open_world_hint is (tool.name == "manage_rag_source")
+        assert hints.read_only_hint is not tool.name.startswith(CHANGING)
+        assert hints.destructive_hint is (not hints.read_only_hint and tool.name != "link_knowledge")
 
 
 def test_instructions_name_only_tools_that_exist() -> None:
@@ -139,6 +150,12 @@ async def test_unknown_cursor_is_a_protocol_error(server, mode) -> None:
         *[(f"{verb}_task", "manage_task") for verb in ("create", "update", "delete")],
         *[("list_projects", "find_projects"), ("get_project", "find_projects")],
         *[("list_tasks", "find_tasks"), ("get_task", "find_tasks")],
+        *[(f"{verb}_document", "manage_document") for verb in ("create", "update", "delete")],
+        *[("list_documents", "find_documents"), ("get_document", "find_documents")],
+        *[("create_version", "manage_version"), ("restore_version", "manage_version")],
+        *[("list_versions", "find_versions"), ("get_version", "find_versions")],
+        ("suggest_knowledge", "rag_search_knowledge_base"),
+        *[("get_knowledge_sources", "get_linked_knowledge"), ("reconnect_session", "heartbeat")],
     ],
 )
 async def test_a_former_name_answers_with_the_new_one(call, old: str, new: str) -> None:
@@ -164,7 +181,7 @@ def test_tools_have_names_of_their_own() -> None:
 def test_input_schema_is_found_by_name(server: Server[Any]) -> None:
     """The transport can look a tool's schema up without listing the tools."""
     assert server.get_tool_input_schema is not None
-    assert server.get_tool_input_schema("find_tasks") == TOOLS[4].published().input_schema
+    assert server.get_tool_input_schema("find_tasks") == TOOL["find_tasks"].published().input_schema
     assert server.get_tool_input_schema("list_tasks") is None
 
 
@@ -185,7 +202,7 @@ BAD = [
     (
         "manage_project",
         {},
-        "action: is required and must be one of create, update, delete, archive, unarchive.",
+        "action: is required and must be one of create, update, delete, undelete, archive, unarchive.",
     ),
     ("manage_project", {"action": "create"}, "title: is required for create."),
     ("manage_project", {"action": "create", "title": None}, "title: is required for create."),
@@ -195,7 +212,7 @@ BAD = [
     (
         "manage_project",
         {"action": "update", "project_id": SOME_ID},
-        "Nothing to change: give title, description or github_repo.",
+        "Nothing to change: give title, description, github_repo or pinned.",
     ),
     (
         "manage_task",
@@ -242,7 +259,8 @@ BAD = [
         "find_tasks",
         {"status": "todo"},
         "status: there is no such parameter. The parameters of find_tasks are: "
-        "query, page, per_page, task_id, filter_by, filter_value, project_id, include_closed.",
+        "offset, limit, query, page, per_page, fields, task_id, filter_by, filter_value, project_id, "
+        "include_closed.",
     ),
 ]
 
@@ -263,7 +281,7 @@ async def test_a_wrong_action_has_archons_word(call) -> None:
     """Archon answers an action that a tool does not have with `invalid_action`."""
     error = (await call("manage_task", action="archive"))["error"]
     assert error["type"] == "invalid_action"
-    assert error["message"] == "action: must be one of create, update, delete."
+    assert error["message"] == "action: must be one of create, update, delete, undelete, claim."
 
 
 @pytest.mark.parametrize(
@@ -279,7 +297,7 @@ async def test_a_wrong_action_has_archons_word(call) -> None:
 async def test_a_refusal_can_always_be_sent(arguments: dict[str, Any], message: str) -> None:
     """Whatever a client puts into names and values, the refusal is short text that any encoder takes."""
     archon: Any = None
-    answer = await TOOLS[4].call(archon, arguments)
+    answer = await TOOL["find_tasks"].call(archon, arguments)
     assert isinstance(answer, Failure)
     assert answer.error.type == "validation_error"
     assert answer.error.message.startswith(message)
@@ -295,7 +313,7 @@ def server_whose_pool_does(failure: BaseException | None, timeout: float = 30.0)
         else:
             raise failure
 
-    tools = [replace(TOOLS[1], handler=fail, timeout=timeout)]
+    tools = [replace(TOOL["session_info"], handler=fail, timeout=timeout)]
     archon: Any = None
     return build_server(tools, archon, name="x", version="1", instructions="")
 

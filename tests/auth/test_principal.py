@@ -79,7 +79,8 @@ async def test_a_bad_token_is_invalid(header):
     """A token that is not valid is `invalid_token`, and the challenge does not repeat it."""
     challenge = await verify(Verifier(good=access()), header)
     assert isinstance(challenge, Challenge)
-    assert challenge.header == 'Bearer error="invalid_token"'
+    assert challenge.header == f'Bearer error="invalid_token", error_description="{challenge.message}"'
+    assert (challenge.status, challenge.rule) == (401, "token")
     assert header[7:] not in challenge.message
 
 

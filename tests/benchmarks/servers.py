@@ -1,6 +1,6 @@
 """The servers under measurement: the same low-level `Server` behind each transport.
 
-    python -m tests.benchmarks.servers KIND PORT [--dsn DSN]
+    python -m tests.benchmarks.servers KIND PORT [--dsn DSN] [--untracked]
 
 KIND is `ours` (this transport, guards on, the Postgres store when a DSN is given, else memory), `sdk`
 (the SDK's own `json_response` app on uvicorn with uvloop and httptools), `sdk-sse` (the same with event
@@ -58,8 +58,8 @@ def server() -> Server[Any]:
     return Server("bench", version="1", on_list_tools=_list_tools, on_call_tool=_call_tool)
 
 
-async def ours(port: int, dsn: str | None, sleep_after: float) -> None:
-    """Serve with this transport, put together as the program itself is."""
+async def ours(port: int, dsn: str | None, sleep_after: float, tracked: bool) -> None:
+    """Serve with this transport, put together as the program itself is; `tracked` False drops every row."""
     from aiohttp import web
 
     from archon_transport.app import assemble
@@ -72,6 +72,8 @@ async def ours(port: int, dsn: str | None, sleep_after: float) -> None:
     parts = assemble(
         server(), store, node="bench", limits=Limits(sleep_after=sleep_after, max_cached=200_000)
     )
+    if not tracked:
+        parts.writer.add = lambda row: None  # type: ignore[method-assign]
     app = web.Application()
     parts.endpoint.attach(app, "/mcp")
     async with parts.running():
@@ -97,11 +99,12 @@ def main() -> None:
     parser.add_argument("port", type=int)
     parser.add_argument("--dsn")
     parser.add_argument("--sleep-after", type=float, default=300.0)
+    parser.add_argument("--untracked", action="store_true")
     options = parser.parse_args()
     if options.kind != "ours":
         sdk(options.port, options.kind)
     else:
-        uvloop.run(ours(options.port, options.dsn, options.sleep_after))
+        uvloop.run(ours(options.port, options.dsn, options.sleep_after, not options.untracked))
 
 
 if __name__ == "__main__":

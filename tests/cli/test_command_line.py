@@ -57,10 +57,14 @@ def test_help_teaches_every_option(argv):
     [
         (["--port", "none"], "--port must be a whole number from 0 to 65535, not 'none'"),
         (["serve", "--port", "none"], "--port must be a whole number from 0 to 65535, not 'none'"),
-        (["--prot", "1"], "unrecognized arguments: --prot 1; see archon-transport --help"),
+        (["--prot", "1"], "unrecognized arguments: --prot; see archon-transport --help"),
         (["--port"], "argument --port: expected one argument; see archon-transport --help"),
-        (["--allow-h", "x"], "unrecognized arguments: --allow-h x; see archon-transport --help"),
-        (["dance"], "there is no command 'dance'; the commands are: serve"),
+        (["--allow-h", "x"], "unrecognized arguments: --allow-h; see archon-transport --help"),
+        (
+            ["dance"],
+            "there is no command 'dance'; the commands are: serve, tokens, sessions, requests, stats, tail, "
+            "print-config, ingest, evaluate, migrate",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(argv, complaint):
@@ -101,7 +105,8 @@ def test_a_taken_port_is_told_at_once_and_exits_with_1():
         result = archon("--port", str(port))
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr == (
-        f"archon-transport: port {port} is taken; stop the other server or choose another with --port\n"
+        f"archon-transport: port {port} is taken; stop the other server, choose another with --port, or "
+        "start all that shall share it with --reuse-port\n"
     )
 
 
@@ -157,7 +162,7 @@ def test_a_flag_switches_a_variable_off():
     environ = {"ARCHON_ALLOW_UNAUTHENTICATED": "1", "ARCHON_ALLOW_HOST": "a", "ARCHON_HOST": "0.0.0.0"}
     result = archon("--no-allow-unauthenticated", environ=environ)
     assert result.returncode == 2
-    assert "which needs --allow-unauthenticated" in result.stderr
+    assert "which needs --auth tokens" in result.stderr
 
 
 def test_it_goes_on_when_nobody_reads_its_output():

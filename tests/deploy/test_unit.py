@@ -83,3 +83,18 @@ def test_the_unit_fits_the_program():
 def test_the_unit_waits_longer_than_stopping_takes():
     """Drain, connections and database each have a limit; systemd kills only after all of them."""
     assert float(value("TimeoutStopSec")) > Settings().drain + DRAIN_MARGIN + 2 * CLOSE_TIMEOUT
+
+
+def test_the_unit_of_many_nodes_differs_in_what_it_is_for():
+    """Line for line the same unit, but for its name and the shared port: one is not forgotten for the other."""
+    one, many = (
+        path.read_text().partition("[Unit]")[2].splitlines()
+        for path in (UNIT, UNIT.with_name("archon-transport@.service"))
+    )
+    assert [(a, b) for a, b in zip(one, many, strict=True) if a != b] == [
+        ("Description=Archon MCP server", "Description=Archon MCP server, node %i"),
+        (
+            "ExecStart=/opt/archon-transport/bin/archon-transport serve",
+            "ExecStart=/opt/archon-transport/bin/archon-transport serve --reuse-port",
+        ),
+    ]

@@ -2,7 +2,7 @@
 
 It listens on a TCP port of its own and passes bytes on to the server that a DSN names, by TCP or by its
 unix socket. `cut` breaks what is open, `freeze` lets nothing through and breaks nothing, `refuse` breaks
-what comes; `heal` ends freezing and refusing.
+what comes, `slow` makes every question wait; `heal` ends all of it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ class Proxy:
         self._flows = asyncio.Event()
         self._flows.set()
         self._refuses = False
+        self._delay = 0.0
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
@@ -61,9 +62,14 @@ class Proxy:
         self._refuses = True
         self.cut()
 
+    def slow(self, seconds: float) -> None:
+        """Hold back for so long whatever is sent to the database; its answers come as ever."""
+        self._delay = seconds
+
     def heal(self) -> None:
-        """Let everything through again."""
+        """Let everything through again, at once."""
         self._refuses = False
+        self._delay = 0.0
         self._flows.set()
 
     async def _upstream(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -94,7 +100,7 @@ class Proxy:
         up_reader, up_writer = await self._upstream()
         self._writers.add(up_writer)
         pumps = [
-            asyncio.create_task(self._pump(reader, up_writer), name="proxy-up"),
+            asyncio.create_task(self._pump(reader, up_writer, asks=True), name="proxy-up"),
             asyncio.create_task(self._pump(up_reader, writer), name="proxy-down"),
         ]
         try:
@@ -106,9 +112,13 @@ class Proxy:
             up_writer.transport.abort()
             self._writers.discard(up_writer)
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, asks: bool = False
+    ) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(65536):
                 await self._flows.wait()
+                if asks and self._delay:
+                    await asyncio.sleep(self._delay)
                 writer.write(data)
                 await writer.drain()

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from asyncio.subprocess import Process
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -36,11 +36,12 @@ async def until(look: Callable[[], _T], *, limit: float = 20.0, pause: float = 0
 class ServerProcess:
     """One port and the database at `dsn`, through as many processes as a test kills."""
 
-    def __init__(self, dsn: str, *options: str) -> None:
+    def __init__(self, dsn: str, *options: str, environ: Mapping[str, str] | None = None) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             self.port = int(taken.getsockname()[1])
         self._dsn = dsn
         self._options = options
+        self._environ = environ
         self._process: Process | None = None
         # Appended to by each process, and read by its own handle: a shared one would have one shared position.
         self._output = tempfile.NamedTemporaryFile("ab")  # noqa: SIM115 - closed with the server
@@ -63,8 +64,9 @@ class ServerProcess:
         assert self._process is not None, "it was not started"
         return self._process
 
-    async def start(self) -> Self:
-        """Start a process and wait until it listens."""
+    async def start(self, *options: str) -> Self:
+        """Start a process and wait until it listens; `options` replace those given before."""
+        self._options = options or self._options
         command = [sys.executable, "-W", "error", "-m", "tests.history.server"]
         before = len(self.printed())
         self._process = await asyncio.create_subprocess_exec(
@@ -73,7 +75,7 @@ class ServerProcess:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=self._output,
             stderr=self._output,
-            env=clean_environment(),
+            env=clean_environment(self._environ),
             cwd=ROOT,
         )
         await until(lambda: self._listens(before), limit=START_LIMIT)

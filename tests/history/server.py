@@ -26,7 +26,7 @@ from mcp.server.context import ServerRequestContext
 
 from archon_transport import process
 from archon_transport.app import Transport, assemble
-from archon_transport.store import PostgresStore
+from archon_transport.store import PostgresStore, migrations
 from archon_transport.web import Health
 
 Tool = Callable[..., Awaitable[Any]]
@@ -147,12 +147,25 @@ def print_tasks() -> None:
         task.print_stack(limit=4)
 
 
-async def build(dsn: str, port: int, drain: float, retry: int | None) -> Served:
-    """A running program on the database at `dsn`."""
-    store = PostgresStore(dsn)
+def upgrade() -> None:
+    """Be the next version of the program: with one migration more."""
+    known = migrations.load
+    more = "ALTER TABLE archon_mcp_sessions ADD COLUMN next_version TEXT"
+
+    def load(set_name: str) -> list[migrations.Migration]:
+        new = migrations.Migration("transport", 999, "999_next.sql", more)
+        return known(set_name) + ([new] if set_name == "transport" else [])
+
+    migrations.load = load
+
+
+async def build(chosen: argparse.Namespace) -> Served:
+    """A running program on the database of the options."""
+    store = PostgresStore(chosen.dsn, command_timeout=chosen.command_timeout)
     await store.start()
-    node = f"history:{port}/{os.getpid()}"
-    served = Served(assemble(server(), store, node=node, retry_interval=retry), store, drain)
+    node = f"history:{chosen.port}/{os.getpid()}"
+    transport = assemble(server(), store, node=node, retry_interval=chosen.retry)
+    served = Served(transport, store, chosen.drain)
     served.cleanup.push_async_callback(store.close)
     await served.cleanup.enter_async_context(served.transport.running())
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, print_tasks)
@@ -166,12 +179,16 @@ def main() -> int:
     parser.add_argument("--dsn", required=True)
     parser.add_argument("--drain", type=float, default=4.0)
     parser.add_argument("--retry", type=int)
+    parser.add_argument("--command-timeout", type=float, default=10.0)
+    parser.add_argument("--next-version", action="store_true")
     chosen = parser.parse_args()
+    if chosen.next_version:
+        upgrade()
     with process.Listener.bind("127.0.0.1", chosen.port) as listener, asyncio.Runner() as runner:
         stopped = runner.run(
             process.serve(
                 listener,
-                lambda: build(chosen.dsn, chosen.port, chosen.drain, chosen.retry),
+                lambda: build(chosen),
                 lambda program: print("listening", flush=True),
                 drain=chosen.drain,
             )

@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack
 import aiohttp
 import pytest
 
+from tests.faults.fleet import size
 from tests.history.checker import Check, Log
 from tests.history.process import ServerProcess
 from tests.history.walk import Walk
@@ -61,4 +62,11 @@ async def test_a_long_history(dsn: str) -> None:
 async def test_a_history_of_two_nodes(dsn: str) -> None:
     """So it is where each request goes to either of two servers, and either is killed."""
     walk = await history(dsn, 3_000, nodes=2, kills=0.004)
+    assert walk.killed_at
+
+
+@pytest.mark.timeout(1200)
+async def test_a_history_of_three_nodes(dsn: str) -> None:
+    """So it is where each request goes to any of three; a tenth of 10,000 steps unless `ARCHON_FAULTS` is full."""
+    walk = await history(dsn, size(10_000), nodes=3, kills=0.004)
     assert walk.killed_at

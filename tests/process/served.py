@@ -25,7 +25,7 @@ HANG = 30.0
 
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment without the settings of whoever runs the tests."""
-    foreign = ("ARCHON_", "DATABASE_URL", "NOTIFY_SOCKET", "WATCHDOG_", "SERVED_")
+    foreign = ("ARCHON_", "DATABASE_URL", "OTEL_", "NOTIFY_SOCKET", "WATCHDOG_", "SERVED_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     return kept | {"PYTHONPATH": str(ROOT)} | dict(extra or {})
 

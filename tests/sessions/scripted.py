@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 from archon_transport.sessions import StoreUnavailable
@@ -86,10 +87,10 @@ class Scripted(MemoryStore):
         await self._enter("end")
         return await super().end(session_id, reason)
 
-    async def write(self, touches, *, node):
+    async def write(self, rows, alive, *, node):
         await self._enter("write")
-        self.written.append({touch.session_id: touch.requests for touch in touches})
-        return await super().write(touches, node=node)
+        self.written.append(dict(Counter(row.session_id for row in rows)) | dict.fromkeys(alive, 0))
+        return await super().write(rows, alive, node=node)
 
     async def clock(self):
         await self._enter("clock")

@@ -7,6 +7,7 @@ import pytest
 
 from archon_transport.sessions import StoreUnavailable, TableFull, WireId
 from archon_transport.sessions.table import TRUST
+from tests.sessions.rows import done
 from tests.sessions.scripted import ALICE, BOB, CLIENT
 
 DAY = 86400.0
@@ -152,7 +153,7 @@ async def test_what_the_writer_touched_is_young(make_node, store, clock):
     session_id, wire = await node.open()
     for _ in range(5):
         clock.forward(8)
-        node.writer.note(session_id, requests=1)
+        node.writer.add(done(session_id))
         await node.writer.flush()
         assert await node.table.admit(wire, None) is not None
     assert store.count_of("admit") == 0
@@ -420,7 +421,7 @@ async def test_what_the_writer_finds_dead_is_gone(node, store):
     """A session that a batch does not find alive has ended, whoever failed to tell."""
     session_id, wire = await node.open()
     store.vanishes(session_id)
-    node.writer.note(session_id, requests=1)
+    node.writer.add(done(session_id))
     await node.writer.flush()
     assert node.gone == [session_id]
     assert await node.table.admit(wire, None) is None

@@ -12,6 +12,8 @@ import archon_transport
 
 PACKAGE = Path(archon_transport.__file__).parent
 KNOWN = {-32700, -32600, -32601, -32602, -32603, -32020, -32021, -32022, -32002, -32042, -32800}
+READ = {-32001}
+"""The SDK's own code of a time-out: told from others in the records, never sent by us."""
 
 
 def codes(source: str) -> set[int]:
@@ -32,7 +34,7 @@ def codes(source: str) -> set[int]:
 def test_no_other_code_is_in_the_package():
     """Only codes that the specification defines are sent, and -32800, which lies outside of what it keeps."""
     used = set().union(*(codes(path.read_text(encoding="utf-8")) for path in PACKAGE.rglob("*.py")))
-    assert used - KNOWN == set()
+    assert used - KNOWN - READ == set()
     assert {-32600, -32603, -32022} <= used, "the reading finds what is there"
 
 

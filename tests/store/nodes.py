@@ -29,6 +29,7 @@ class Ears:
         self.streams: list[Key] = []
         self.answers: list[Key] = []
         self.changes: list[str] = []
+        self.cancellations: list[str] = []
 
     def stream(self, session_id: str, stream_id: str) -> None:
         self.streams.append((session_id, stream_id))
@@ -38,6 +39,9 @@ class Ears:
 
     def changed(self, session_id: str) -> None:
         self.changes.append(session_id)
+
+    def cancelled(self, session_id: str) -> None:
+        self.cancellations.append(session_id)
 
 
 class Node:

@@ -13,7 +13,6 @@ from typing import Any
 import asyncpg
 import pytest
 
-from archon_transport.sessions.record import Touch
 from archon_transport.store import (
     SETS,
     MigrationError,
@@ -24,6 +23,7 @@ from archon_transport.store import (
     migrate,
 )
 from archon_transport.store.migrations import load
+from tests.sessions.rows import done
 
 from .test_sessions_contract import DAY, new_session
 
@@ -67,6 +67,12 @@ asyncio.run(main())
 
 
 @pytest.fixture
+def dsn(empty_dsn: str) -> str:
+    """A database without a table: they are made here."""
+    return empty_dsn
+
+
+@pytest.fixture
 async def connection(dsn: str) -> AsyncIterator[Any]:
     connection = await asyncpg.connect(dsn)
     yield connection
@@ -105,12 +111,16 @@ async def test_only_the_sets_asked_for_are_applied(connection: Any):
     assert {row["tablename"] for row in tables} == {
         "archon_mcp_sessions",
         "archon_mcp_requests",
+        "archon_mcp_usage",
+        "archon_mcp_refusals",
         "archon_mcp_incarnations",
         "archon_mcp_keys",
         "archon_mcp_streams",
+        "archon_mcp_cancellations",
         "archon_mcp_events",
         "archon_mcp_questions",
         "archon_mcp_subscriptions",
+        "archon_mcp_tokens",
         "archon_transport_migrations",
     }
     assert await migrate(connection, SETS) == names(SETS[1:])
@@ -192,7 +202,7 @@ async def test_archons_rows_are_not_ours(archons: PostgresStore, connection: Any
     before = await connection.fetchrow("SELECT * FROM archon_mcp_sessions")
     assert await archons.admit(ARCHONS_OWN, node="a") is None
     assert await archons.adopt(ARCHONS_OWN, ("i", "s", None)) is None
-    assert await archons.write([Touch(ARCHONS_OWN, requests=1)], node="a") == set()
+    assert await archons.write([done(ARCHONS_OWN)], {}, node="a") == {}
     assert not await archons.end(ARCHONS_OWN, "operator")
     soon = (await archons.clock()).replace(year=2999)
     assert await archons.expire(DAY, unless_after=soon) == 0
@@ -240,7 +250,7 @@ async def test_archon_marking_a_session_dead_does_not_end_it(archons: PostgresSt
     assert await archons.admit(session.session_id, node="a") == session
     assert tuple(await connection.fetchrow(mirrors, session.session_id)) == ("active", None, None)
     await connection.execute(dead)
-    assert await archons.write([Touch(session.session_id)], node="a") == {session.session_id}
+    assert await archons.write([], {session.session_id: False}, node="a") == {session.session_id: True}
     assert tuple(await connection.fetchrow(mirrors, session.session_id)) == ("active", None, None)
 
 
@@ -301,7 +311,7 @@ async def test_a_touch_is_a_hot_update(dsn: str):
     await store.open(session, node="a", limit=None)
     for _ in range(20):
         await store.admit(session.session_id, node="a")
-        await store.write([Touch(session.session_id, requests=1, bytes_in=5)], node="b")
+        await store.write([done(session.session_id, bytes_in=5)], {}, node="b")
     await store.pool.execute("SELECT pg_stat_force_next_flush()")
     stats = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'archon_mcp_sessions'"
     updates, hot = await store.pool.fetchrow(stats)

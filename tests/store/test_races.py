@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from archon_transport.sessions.port import TableFull
-from archon_transport.sessions.record import Touch
 from archon_transport.store import PostgresStore, room
+from tests.sessions.rows import done
 
 from .test_sessions_contract import DAY, new_session
 
@@ -41,10 +41,8 @@ async def test_writers_never_deadlock(store: PostgresStore):
     sessions = [new_session() for _ in range(300)]
     for session in sessions:
         await store.open(session, node="a", limit=None)
-    batches = [
-        [Touch(session.session_id, requests=1) for session in chance.sample(sessions, 200)] for _ in range(60)
-    ]
-    alive = await asyncio.gather(*(store.write(batch, node="a") for batch in batches))
+    batches = [[done(session.session_id) for session in chance.sample(sessions, 200)] for _ in range(60)]
+    alive = await asyncio.gather(*(store.write(batch, {}, node="a") for batch in batches))
     assert [len(ids) for ids in alive] == [200] * 60
     totals = await store.pool.fetchrow("SELECT sum(requests)::int AS all_of_them FROM archon_mcp_sessions")
     assert totals["all_of_them"] == 60 * 200

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from archon_transport.sessions.port import TableFull
-from archon_transport.sessions.record import Session, Touch, WireId, uuid7
+from archon_transport.sessions.record import Session, WireId, uuid7
 from archon_transport.store import MemoryStore, PostgresStore
+from tests.sessions.rows import done
 
 HOUR, DAY = 3600.0, 86400.0
 OWNER = ("https://issuer.example", "anna", None)
@@ -67,7 +68,8 @@ class Case:
         session = new_session()
         await self.store.open(session, node="a", limit=limit)
         if requests:
-            await self.store.write([Touch(session.session_id, requests=requests)], node="a")
+            rows = [done(session.session_id) for _ in range(requests)]
+            await self.store.write(rows, {}, node="a")
         if aged:
             await self.age(session.session_id, aged)
         return session.session_id
@@ -156,7 +158,7 @@ async def test_an_unknown_session_is_not_admitted(case: Case):
     assert await case.store.admit(unknown, node="a") is None
     assert await case.store.adopt(unknown, OWNER) is None
     assert not await case.store.end(unknown, "deleted")
-    assert await case.store.write([Touch(unknown, requests=1)], node="a") == set()
+    assert await case.store.write([done(unknown)], {unknown: True}, node="a") == {}
 
 
 async def test_a_wrong_secret_touches_nothing(case: Case):
@@ -181,7 +183,7 @@ async def test_an_ended_session_is_gone_for_every_statement(case: Case):
     assert await case.store.end(session_id, "deleted")
     assert await case.other.admit(session_id, node="a") is None
     assert await case.other.adopt(session_id, OWNER) is None
-    assert await case.other.write([Touch(session_id, requests=1)], node="a") == set()
+    assert not (await case.other.write([done(session_id)], {session_id: True}, node="a")).get(session_id)
     assert not await case.other.end(session_id, "operator")
     assert await case.other.count() == 0
     assert await case.other.page() == []
@@ -217,21 +219,30 @@ async def test_of_many_adopters_all_see_the_same_owner(case: Case):
 
 
 async def test_writes_are_added_up(case: Case):
-    """Totals are sums over every batch, also where one batch names a session twice."""
+    """Totals are sums over every batch, also where one batch has several rows of a session."""
     one, two = await case.opened(), await case.opened()
-    touch = Touch(one, requests=1, errors=2, bytes_in=3, bytes_out=4)
-    assert await case.store.write([touch, touch, Touch(two)], node="a") == {one, two}
-    assert await case.other.write([touch, Touch(str(uuid7()), requests=9)], node="b") == {one}
-    assert await case.totals(one) == (3, 6, 9, 12)
+    rows = [done(one, error="no", bytes_in=3, bytes_out=4) for _ in range(3)]
+    assert await case.store.write(rows[:2], {two: False}, node="a") == {one: True, two: True}
+    assert await case.other.write([rows[2], done(str(uuid7()))], {}, node="b") == {one: True}
+    assert await case.totals(one) == (3, 3, 9, 12)
     assert await case.totals(two) == (0, 0, 0, 0)
-    assert await case.store.write([], node="a") == set()
+    assert await case.store.write([], {}, node="a") == {}
+
+
+async def test_the_handshake_is_not_among_a_sessions_requests(case: Case):
+    """What makes, follows and ends a session is kept as rows, its bytes are added, and nothing was asked yet."""
+    session_id = await case.opened()
+    rows = [done(session_id, method, bytes_in=5) for method in ("initialize", "listen", "delete", "ping")]
+    await case.store.write(rows, {}, node="a")
+    assert await case.totals(session_id) == (1, 0, 20, 0)
 
 
 async def test_initialized_is_never_unsaid(case: Case):
     """A batch that does not say `initialized` leaves it as it was."""
     session_id = await case.opened()
-    await case.store.write([Touch(session_id, initialized=True)], node="a")
-    await case.store.write([Touch(session_id, requests=1)], node="a")
+    await case.store.write([], {session_id: True}, node="a")
+    await case.store.write([done(session_id)], {}, node="a")
+    await case.store.write([], {session_id: False}, node="a")
     session = await case.store.admit(session_id, node="a")
     assert session is not None
     assert session.initialized
@@ -244,8 +255,8 @@ async def test_batches_in_any_order_lose_nothing(case: Case):
     for number in range(20):
         order = ids if number % 2 else ids[::-1]
         store = case.store if number % 2 else case.other
-        batches.append(store.write([Touch(name, requests=1) for name in order], node="a"))
-    assert all(alive == set(ids) for alive in await asyncio.gather(*batches))
+        batches.append(store.write([done(name) for name in order], {}, node="a"))
+    assert all(known == dict.fromkeys(ids, True) for known in await asyncio.gather(*batches))
     assert [(await case.totals(name))[0] for name in ids] == [20] * 20
 
 
@@ -267,7 +278,7 @@ async def test_only_the_idle_expire(case: Case):
 async def test_a_write_is_traffic(case: Case):
     """What the writer touches does not expire."""
     session_id = await case.opened(aged=31 * DAY)
-    await case.store.write([Touch(session_id)], node="a")
+    await case.store.write([], {session_id: False}, node="a")
     soon = await case.store.clock() + timedelta(minutes=1)
     assert await case.store.expire(30 * DAY, unless_after=soon) == 0
 

@@ -15,9 +15,9 @@ import pytest
 
 from archon_transport.embedded.cluster import Cluster
 from archon_transport.sessions.port import StoreUnavailable
-from archon_transport.sessions.record import Touch
 from archon_transport.store import PostgresStore
 from tests.faults.proxy import Proxy
+from tests.sessions.rows import done
 
 from .test_sessions_contract import new_session
 
@@ -147,7 +147,7 @@ async def every_method(store: PostgresStore, session_id: str) -> list[Any]:
         store.open(new_session(), node="a", limit=1000),
         store.admit(session_id, node="a"),
         store.adopt(session_id, ("i", "s", None)),
-        store.write([Touch(session_id, requests=1)], node="a"),
+        store.write([done(session_id)], {}, node="a"),
         store.clock(),
         store.expire(3600, unless_after=now),
         store.count(),
@@ -189,6 +189,16 @@ async def test_a_frozen_database_costs_one_time_out(proxy: Proxy, far: PostgresS
     assert await far.admit(session.session_id, node="a") == session
 
 
+async def test_many_newcomers_wait_one_time_out_together(proxy: Proxy, far: PostgresStore):
+    """Who waits for a place in line, for a connection and for an answer waits for all of it one time-out long."""
+    proxy.freeze()
+    started = time.monotonic()
+    waiting = [far.open(new_session(), node="a", limit=1000) for _ in range(30)]
+    answers = await asyncio.gather(*waiting, return_exceptions=True)
+    assert {type(answer) for answer in answers} == {StoreUnavailable}
+    assert time.monotonic() - started < 1.8
+
+
 async def test_a_broken_pooled_connection_is_not_the_callers_trouble(proxy: Proxy, far: PostgresStore):
     """Where every pooled connection was cut and the server is there, nobody is told."""
     session = new_session()
@@ -202,13 +212,14 @@ async def test_a_broken_pooled_connection_is_not_the_callers_trouble(proxy: Prox
 
 
 async def test_a_backend_that_is_ended_while_it_works(far: PostgresStore, near: PostgresStore):
-    """A statement that may be repeated survives the end of its backend; one that may not is unavailable."""
+    """A statement that may be repeated survives the end of its backend, a batch too; one that may not does not."""
     session = new_session()
     await far.open(session, node="a", limit=None)
     async with near.pool.acquire() as connection:
         for work, outcome in (
             (far.admit(session.session_id, node="a"), session),
-            (far.write([Touch(session.session_id, requests=1)], node="a"), StoreUnavailable),
+            (far.write([done(session.session_id)], {}, node="a"), {session.session_id: True}),
+            (far.end(session.session_id, "deleted"), StoreUnavailable),
         ):
             async with connection.transaction():
                 await connection.execute("SELECT FROM archon_mcp_sessions FOR UPDATE")
@@ -216,7 +227,7 @@ async def test_a_backend_that_is_ended_while_it_works(far: PostgresStore, near: 
                 await becomes_true(connection, f"SELECT count(pg_terminate_backend(pid)) {WAITING}")
             answer = (await asyncio.gather(waiting, return_exceptions=True))[0]
             assert answer == outcome or type(answer) is outcome
-    assert await near.pool.fetchval("SELECT requests FROM archon_mcp_sessions") == 0
+    assert await near.pool.fetchval("SELECT requests FROM archon_mcp_sessions") == 1
 
 
 async def test_closing_does_not_wait_for_a_frozen_database(dsn: str):
@@ -264,13 +275,13 @@ async def test_deadlocks_are_tried_again(near: PostgresStore):
         await connection.execute("SET deadlock_timeout = '60s'")  # ours is the other one's victim
         async with connection.transaction():
             await connection.execute(lock, second.session_id)
-            touches = [Touch(first.session_id, requests=1), Touch(second.session_id, requests=1)]
-            writing = asyncio.create_task(near.write(touches, node="a"))
+            rows = [done(first.session_id), done(second.session_id)]
+            writing = asyncio.create_task(near.write(rows, {}, node="a"))
             await becomes_true(near.pool, f"SELECT count(*) {WAITING}")
             await connection.execute(lock, first.session_id)
         await connection.execute("RESET deadlock_timeout")
         async with asyncio.timeout(5):
-            assert await writing == {first.session_id, second.session_id}
+            assert await writing == {first.session_id: True, second.session_id: True}
     totals = await near.pool.fetch("SELECT requests FROM archon_mcp_sessions")
     assert [row["requests"] for row in totals] == [1, 1]
 

@@ -17,8 +17,8 @@ async def recorded(house, store: MemoryStore):
     """The records by (era, client name, subject), each with its totals."""
     await house.transport.writer.flush()
     return {
-        (record.era, record.client_name, record.owner and record.owner[1]): (record, total)
-        for record, total, _ in store._inferred.values()
+        (kept.session.era, kept.session.client_name, kept.session.owner and kept.session.owner[1]): kept
+        for kept in store._inferred.values()
     }
 
 
@@ -32,7 +32,8 @@ async def test_modern_requests_are_recorded_by_client_and_principal(store: Memor
         await call(house, "no-such-tool", said=said, headers=bearer("alice"))
         found = await recorded(house, store)
     assert set(found) == {("modern", "probe", "alice"), ("modern", "probe", "bob")}
-    record, total = found["modern", "probe", "alice"]
+    total = found["modern", "probe", "alice"]
+    record = total.session
     assert (total.requests, total.errors) == (3, 1)
     assert total.bytes_in > 300 and total.bytes_out > 100
     assert (record.client_version, record.revision, record.told_apart) == ("3", "2026-07-28", False)
@@ -48,8 +49,8 @@ async def test_a_conversation_is_a_record_of_its_own(store: MemoryStore):
             assert "Mcp-Session-Id" not in answer.headers
             await house.transport.writer.flush()
             assert not any(key in answer.raw.decode() for key in (*store._inferred, conversed))
-        totals = sorted(total.requests for _, total, _ in store._inferred.values())
-        assert all(record.told_apart for record, *_ in store._inferred.values())
+        totals = sorted(kept.requests for kept in store._inferred.values())
+        assert all(kept.session.told_apart for kept in store._inferred.values())
     assert totals == [1, 2]
 
 
@@ -58,7 +59,7 @@ async def test_a_handshake_request_without_its_session_is_recorded_too(store: Me
     async with running(store, require_session_id=False) as house:
         assert (await house.ask("tools/list", **{"User-Agent": "curl/8.5"})).status == 200
         found = await recorded(house, store)
-        assert [(key, total.requests) for key, (_, total) in found.items()] == [(("none", "curl", None), 1)]
+        assert [(key, kept.requests) for key, kept in found.items()] == [(("none", "curl", None), 1)]
 
 
 async def test_a_request_with_a_session_is_its_sessions(store: MemoryStore):
@@ -68,8 +69,8 @@ async def test_a_request_with_a_session_is_its_sessions(store: MemoryStore):
         assert (await house.ask("tools/list", session=session)).status == 200
         assert await recorded(house, store) == {}
         assert (await house.ask("tools/list", **{"User-Agent": "curl/8.5"})).status == 200
-        ((record, _),) = (await recorded(house, store)).values()
-        for presented in (record.session_id, f"{record.session_id}.{'A' * 22}"):
+        (name,) = await recorded(house, store) and store._inferred
+        for presented in (name, f"{name}.{'A' * 22}"):
             assert (await house.ask("tools/list", session=presented)).status == 404
 
 

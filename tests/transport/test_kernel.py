@@ -123,7 +123,7 @@ async def test_a_dropped_connection_is_freed_at_once(kernel):
 async def test_a_request_alone_has_no_client(kernel):
     """A request without a session is served at the revision that it names, or at the assumed one."""
     for revision, served in (("2025-11-25", "2025-11-25"), ("1900-01-01", "2025-03-26")):
-        outcome = await kernel.answer_alone(revision, CALL, CLOSED, Http())
+        outcome = await kernel.answer(revision, CALL, CLOSED, Http())
         seen = json.loads(outcome["content"][0]["text"])
         assert (seen["client"], seen["revision"]) == (None, served)
 

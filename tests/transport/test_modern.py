@@ -13,6 +13,7 @@ from mcp.server.subscriptions import PromptsListChanged, ResourceUpdated, ToolsL
 from archon_transport.store import PostgresStore
 from archon_transport.store.memory import MemoryStore
 from archon_transport.transport import StoreBus, viewers
+from tests.faults.proxy import Proxy
 from tests.transport.house import SECRET, handshake, post_bytes, raw, request, until
 from tests.transport.modern_house import (
     CAPABILITIES,
@@ -559,7 +560,7 @@ async def test_the_end_of_the_server_is_answered(house):
     assert await house.transport.drain(0.05) == (0, 1)
     answer = await running
     assert (answer.status, answer.body["id"], answer.error["code"]) == (200, 4, -32603)
-    assert answer.error["data"] == {"retryable": True}
+    assert answer.error["data"]["retryable"] is True
     late = await call(house, "echo", 5)
     assert (late.status, late.headers["Retry-After"], late.body["id"]) == (503, "1", 5)
 
@@ -642,7 +643,7 @@ async def test_a_listener_that_leaves_is_free(either):
             await stream.next()
             stream.leave()
     await until(lambda: nothing_runs(either) and not either.works.listen._streams)
-    assert not either.works.listen._bus._listeners
+    assert not either.works.listen._bus._store._listeners
 
 
 @pytest.mark.spec("M-76", "M-77")
@@ -722,3 +723,25 @@ async def test_two_nodes_have_one_bus(dsn):
     finally:
         for each in stores:
             await each.close()
+
+
+async def test_a_gap_of_the_wake_ups_ends_subscriptions(dsn):
+    """What was announced while nobody heard stands nowhere: listeners get their result, and listen anew."""
+    async with Proxy(dsn) as proxy:
+        store = PostgresStore(proxy.dsn)
+        bus = StoreBus(store)
+        await store.start()
+        try:
+            async with modern_running(store, bus) as house:
+                async with opened(house, listening(toolsListChanged=True)) as stream:
+                    await stream.next()
+                    proxy.cut()
+                    last = await stream.next()
+                    assert (last["id"], last["result"]["resultType"]) == ("s", "complete")
+                    assert await stream.next() is None
+                async with opened(house, listening(toolsListChanged=True)) as stream:
+                    await stream.next()
+                    await bus.publish(ToolsListChanged())
+                    assert (await stream.next())["method"] == "notifications/tools/list_changed"
+        finally:
+            await store.close()

@@ -41,7 +41,8 @@ async def test_without_a_token_there_is_nothing(house, store):
         missing = await house.send(verb, body, session)
         assert (missing.status, missing.headers["WWW-Authenticate"]) == (401, "Bearer")
         bad = await house.send(verb, body, session, Authorization="Bearer mallory")
-        assert (bad.status, bad.headers["WWW-Authenticate"]) == (401, 'Bearer error="invalid_token"')
+        assert bad.status == 401
+        assert bad.headers["WWW-Authenticate"].startswith('Bearer error="invalid_token", error_description="')
         assert "mallory" not in bad.raw.decode()
     assert (await house.initialize()).status == 401
     assert await store.count() == 1

@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from archon_transport.sessions import IDLE, Limits, SessionTable, StoreUnavailable, Writer
-from archon_transport.sessions.record import Inferred, Touch
+from archon_transport.sessions.record import Inferred
 from archon_transport.upkeep import Sweep
 from tests.sessions.scripted import CLIENT, Clock, Scripted
 
@@ -203,8 +203,7 @@ async def test_a_slow_answer_is_taken_for_a_jump(sweep, store, clock, open_sessi
 async def test_without_a_limit_no_session_ends(store, clock):
     """Where no session ends by itself, only what was recorded of requests without one is closed."""
     sweep = Sweep(store, idle_timeout=None, grace=600.0, clock=clock)
-    touch = Touch("an-id", requests=1)
-    await store.infer([(Inferred("an-id", "none", None, "2025-03-26", "curl", "8", False), touch)], node="a")
+    await store.infer([Inferred("an-id", "none", None, "2025-03-26", "curl", "8", False)], node="a")
     assert await sweep.tick() == 0
     clock.forward(IDLE + 1)
     assert await sweep.tick() == 0
@@ -215,11 +214,11 @@ async def test_inferred_records_have_the_grace_too(store, clock):
     """After a start nothing is closed for a while, and a record that is used stays open."""
     sweep = Sweep(store, idle_timeout=None, grace=600.0, clock=clock)
     record = Inferred("an-id", "none", None, "2025-03-26", "curl", "8", False)
-    await store.infer([(record, Touch("an-id"))], node="a")
+    await store.infer([record], node="a")
     clock.forward(IDLE + 1)
     await sweep.tick()
     assert list(store._inferred) == ["an-id"]
-    await store.infer([(record, Touch("an-id"))], node="a")
+    await store.write([], {"an-id": False}, node="a")
     clock.forward(IDLE - 1)
     await sweep.tick()
     assert list(store._inferred) == ["an-id"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import wraps
@@ -304,9 +305,9 @@ async def opens(world: World, gate: str) -> None:
 
 
 @step
-async def starts(world: World, name: str) -> None:
-    """Another node over the same store."""
-    await world.start(name)
+async def starts(world: World, name: str, *, proxied: bool = True) -> None:
+    """Another node over the same store; not behind the proxy of the scenario, where it is to be told apart."""
+    await world.start(name, proxied=proxied)
 
 
 @step
@@ -370,6 +371,13 @@ async def later(world: World, seconds: float, node: str = "a") -> None:
 
 
 @step
+async def passes(world: World, seconds: float) -> None:
+    """So much time passes: a new process of a client does not come sooner."""
+    began = time.monotonic()
+    await until(lambda: time.monotonic() - began >= seconds)
+
+
+@step
 async def idle(world: World, sessions: int = 0, node: str = "a") -> None:
     """Nobody is connected any more and no call runs."""
     transport = world.nodes[node].transport
@@ -413,6 +421,20 @@ async def database(world: World, does: str) -> None:
     """The database is refused, frozen or healed."""
     assert world.proxy is not None
     getattr(world.proxy, does)()
+
+
+@step
+async def deafens(world: World, node: str = "a") -> None:
+    """Nothing that other nodes tell reaches this one; its connection lives."""
+    world.nodes[node].store._wakeups._hearers.clear()
+
+
+@step
+async def within(world: World, seconds: float, *steps: Step) -> None:
+    """All of these, in so many seconds together."""
+    async with asyncio.timeout(seconds):
+        for each in steps:
+            await each.run(world)
 
 
 @step

@@ -87,14 +87,14 @@ class World:
         for task in list(self.stage.alone):
             task.cancel()
 
-    async def start(self, name: str) -> None:
+    async def start(self, name: str, *, proxied: bool = True) -> None:
         """Another node over the same store."""
         parts = AsyncExitStack()
         store: Any
         if self.dsn is None:
             store = self._memory = self._memory or MemoryStore()
         else:
-            store = PostgresStore(self.proxy.dsn if self.proxy else self.dsn, command_timeout=3.0)
+            store = PostgresStore(self.proxy.dsn if self.proxy and proxied else self.dsn, command_timeout=3.0)
             parts.push_async_callback(store.close)
         await store.start()
         transport = assemble(self.stage.server(), store, node=name, **self.options)
