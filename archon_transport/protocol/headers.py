@@ -86,6 +86,7 @@ def _takes(accept: str, media_type: str) -> bool:
     return False
 
 
+@lru_cache(maxsize=256)
 def _media_type(value: str) -> str:
     return value.partition(";")[0].strip().lower()
 

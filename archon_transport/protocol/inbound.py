@@ -115,15 +115,15 @@ def _decide_post(headers: ProtocolHeaders, body: bytes) -> Decision:
 
 
 def _decide_message(headers: ProtocolHeaders, message: Message) -> Decision:
-    request_id = message.id if isinstance(message, Request) else None
-    begins = isinstance(message, Request) and message.method == "initialize"
-    claims = (is_modern_header(headers), says_modern(message))
-    if all(claims) or (any(claims) and not begins):  # an initialize by mistake only where all of it is modern
+    request = message if isinstance(message, Request) else None
+    begins = request is not None and request.method == "initialize"
+    claims = is_modern_header(headers) + says_modern(message)
+    if claims == 2 or (claims and not begins):  # an initialize by mistake only where all of it is modern
         return decide_modern(headers, message)
-    refused = _refuse_headers(headers, request_id)
+    refused = _refuse_headers(headers, None if request is None else request.id)
     if refused is not None:
         return refused
-    return Initialize(message) if begins and isinstance(message, Request) else Single(message)
+    return Initialize(request) if begins and request is not None else Single(message)
 
 
 def _refuse_array(headers: ProtocolHeaders) -> Refused | None:

@@ -120,7 +120,8 @@ def read_message(value: Any) -> Message | Invalid:
     """One message from a JSON value (2025-11-25 basic, Messages)."""
     if not isinstance(value, dict):
         return Invalid("A message must be a JSON object.")
-    known = value.get("id") if is_request_id(value.get("id")) else None
+    request_id = value.get("id")
+    known = request_id if is_request_id(request_id) else None
     if value.get("jsonrpc") != "2.0":
         return Invalid('A message must have "jsonrpc": "2.0".', known)
     if "method" in value:
@@ -161,7 +162,7 @@ def _is_error(error: dict[str, Any]) -> bool:
 
 def is_request_id(value: Any) -> bool:
     """Whether a value may be a request id: a string or an integer (a bool is neither here)."""
-    return isinstance(value, str | int) and not isinstance(value, bool)
+    return type(value) is str or type(value) is int
 
 
 def result_of(request_id: RequestId, result: dict[str, Any]) -> dict[str, Any]:
