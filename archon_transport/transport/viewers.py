@@ -33,6 +33,9 @@ STUCK: Final = 10.0
 AT_ONCE: Final = 64 * 1024
 """Bytes up to which a stream that is already complete is sent as one body: it fits every socket's buffer."""
 
+AT_A_LOOK: Final = 1000
+"""Silent streams whose rows are looked at in one look; where there are more, each waits for its turn."""
+
 RETRY: Final = 1000
 """Milliseconds that a client is asked to wait where the server closes the connection."""
 
@@ -197,6 +200,7 @@ class Viewers:
     def __init__(self) -> None:
         self._by_key: dict[Key, Viewer] = {}
         self._by_session: dict[str, set[Viewer]] = {}
+        self._due: list[Viewer] = []
 
     def __len__(self) -> int:
         return len(self._by_key)
@@ -261,12 +265,16 @@ class Viewers:
     def places(self) -> list[tuple[Key, int, int]]:
         """Whose rows are worth a look, and where they stand: (stream, epoch, n).
 
-        The viewers of streams that do not run here, and those that were told something since the last look.
+        The viewers that were told something since the last look, and in turns those of streams that do not
+        run here: should a wake-up be lost, it is a second late with up to `AT_A_LOOK` of them.
         """
-        found = [v for v in self._by_key.values() if v.local is None or v.hinted]
-        for viewer in found:
+        self._due = self._due or [viewer for viewer in self._by_key.values() if viewer.local is None]
+        turn, self._due = self._due[:AT_A_LOOK], self._due[AT_A_LOOK:]
+        hinted = [viewer for viewer in self._by_key.values() if viewer.hinted]
+        found = {viewer.key: viewer for viewer in turn + hinted if self._by_key.get(viewer.key) is viewer}
+        for viewer in hinted:
             viewer.hinted = False
-        return [(viewer.key, *viewer.place) for viewer in found]
+        return [(key, *viewer.place) for key, viewer in found.items()]
 
     def looked(self, key: Key, taken: bool) -> None:
         """What the rows say: there is more, or another node's viewer is the newest."""
