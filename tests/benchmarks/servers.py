@@ -4,13 +4,15 @@
 
 KIND is `ours` (this transport, guards on, the Postgres store when a DSN is given, else memory), `sdk`
 (the SDK's own `json_response` app on uvicorn with uvloop and httptools), `sdk-sse` (the same with event
-streams) or `sdk-store` (and with an event store in memory).
+streams), `sdk-store` (and with an event store in memory) or `floor` (the least that can be served with
+aiohttp and the SDK's kernel: no session, no guard, no record, nothing that this project is for).
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+from datetime import UTC, datetime
 from typing import Any
 
 import mcp_types as types
@@ -77,10 +79,66 @@ async def ours(port: int, dsn: str | None, sleep_after: float, tracked: bool) ->
     app = web.Application()
     parts.endpoint.attach(app, "/mcp")
     async with parts.running():
-        runner = web.AppRunner(app, access_log=None)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", port).start()
-        await asyncio.Event().wait()
+        await _answer(app, port)
+
+
+async def floor(port: int) -> None:
+    """Serve with aiohttp and the kernel alone: what no transport between the two can be faster than."""
+    from aiohttp import web
+    from pydantic_core import from_json
+
+    from archon_transport.protocol.messages import Error, Request, encode, result_of
+    from archon_transport.transport.kernel import CLOSED, Kernel
+
+    kernel = Kernel(server())
+    known: list[Any] = []
+
+    async def handle(http: web.Request) -> web.Response:
+        body = from_json(await http.read())
+        request = Request(body.get("id"), body["method"], body.get("params"))
+        if request.method == "initialize":
+            handshake = await kernel.initialize(request, http)
+            assert not isinstance(handshake, Error)
+            known.append(_awake(handshake.params, handshake.revision))
+            payload = encode(result_of(request.id, handshake.result))
+            return web.Response(body=payload, headers={"Mcp-Session-Id": "any"})
+        if request.id is None:
+            return web.Response(status=202)
+        outcome = await kernel.answer(known[0], request, CLOSED, http)
+        assert not isinstance(outcome, Error)
+        return web.Response(
+            body=encode(result_of(request.id, outcome)), headers={"Content-Type": "application/json"}
+        )
+
+    app = web.Application()
+    app.router.add_post("/mcp", handle)
+    async with kernel.lifespan():
+        await _answer(app, port)
+
+
+def _awake(params: bytes, revision: str) -> Any:
+    from archon_transport.sessions import Session
+
+    names = {"client_name": "bench", "client_title": None, "client_version": "1", "user_agent": None}
+    return Session(
+        session_id="any",
+        secret_digest=b"",
+        owner=None,
+        revision=revision,
+        initialize_params=params,
+        connected_at=datetime.now(UTC),
+        initialized=True,
+        **names,
+    )
+
+
+async def _answer(app: Any, port: int) -> None:
+    from aiohttp import web
+
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    await asyncio.Event().wait()
 
 
 def sdk(port: int, kind: str) -> None:
@@ -95,13 +153,15 @@ def sdk(port: int, kind: str) -> None:
 def main() -> None:
     """Run one server until it is killed."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("kind", choices=["ours", "sdk", "sdk-sse", "sdk-store"])
+    parser.add_argument("kind", choices=["ours", "floor", "sdk", "sdk-sse", "sdk-store"])
     parser.add_argument("port", type=int)
     parser.add_argument("--dsn")
     parser.add_argument("--sleep-after", type=float, default=300.0)
     parser.add_argument("--untracked", action="store_true")
     options = parser.parse_args()
-    if options.kind != "ours":
+    if options.kind == "floor":
+        uvloop.run(floor(options.port))
+    elif options.kind != "ours":
         sdk(options.port, options.kind)
     else:
         uvloop.run(ours(options.port, options.dsn, options.sleep_after, not options.untracked))
