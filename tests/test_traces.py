@@ -15,8 +15,10 @@ from aiohttp import web
 from opentelemetry import trace
 
 from archon_transport.signals import traces
+from archon_transport.store import MemoryStore
 from tests.needs import needs_module
 from tests.program import REVISION, Program, data_directory
+from tests.transport.house import running
 
 SECRET = "a-title-that-no-span-may-say"
 CLIENT = "00f067aa0ba902b7"
@@ -197,6 +199,20 @@ def test_a_statement_is_named_by_its_first_word_and_its_table(tracer, query, nam
     assert span.attributes["error.type"] == "ValueError"
     assert "secret" not in span.to_json()
     assert "what was asked" not in span.to_json()
+
+
+async def test_the_message_names_the_trace_of_its_request(tracer):
+    """The `_meta` of a message goes before the HTTP headers."""
+    async with running(MemoryStore()) as house:
+        session = await house.connect()
+        house.transport.endpoint.trace = tracer.made.request
+        meta = {"traceparent": named("a" * 32)}
+        await house.ask("ping", {"_meta": meta}, session, traceparent=named("b" * 32))
+        await house.ask("ping", {}, session, traceparent=named("c" * 32))
+        await house.ask("ping", session=session)
+        spans = [span for span in tracer.spans() if span.name == "POST /mcp"]
+    parents = [span.parent and format(span.parent.trace_id, "032x") for span in spans]
+    assert parents == ["a" * 32, "c" * 32, None]
 
 
 @pytest.mark.parametrize("named", [None, "x", 7, {}, {"traceparent": 7}, {"traceparent": "00-x-y-01"}, []])
