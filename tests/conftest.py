@@ -10,7 +10,7 @@ import asyncio
 import shutil
 import tempfile
 import uuid
-from collections.abc import Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import asyncpg
 import pytest
 
 from archon_transport.embedded.cluster import Cluster
+from archon_transport.store import PostgresStore
 from archon_transport.store.migrations import migrate
 
 
@@ -69,6 +70,26 @@ def _fresh(postgres: str, how: str) -> Iterator[str]:
     run(_execute(postgres, f"CREATE DATABASE {name} {how} STRATEGY WAL_LOG"))
     yield postgres.replace("/postgres?", f"/{name}?")
     run(_execute(postgres, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture
+async def store(dsn: str) -> AsyncIterator[PostgresStore]:
+    """A store on a database of its own; rooms that need another kind have theirs."""
+    store = PostgresStore(dsn)
+    await store.start()
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+async def cluster() -> AsyncIterator[Cluster]:
+    """A Postgres that a test may stop or kill."""
+    home = Path(tempfile.mkdtemp(prefix="archon-test-"))
+    cluster = Cluster(home)
+    await cluster.start()
+    yield cluster
+    await cluster.stop()
+    shutil.rmtree(home)
 
 
 async def _migrated(dsn: str) -> None:

@@ -44,14 +44,6 @@ class Late(Works):
 
 
 @pytest.fixture
-async def store(dsn: str) -> AsyncIterator[PostgresStore]:
-    store = PostgresStore(dsn)
-    await store.start()
-    yield store
-    await store.close()
-
-
-@pytest.fixture
 async def house(store: PostgresStore) -> AsyncIterator[House]:
     async with running(store, works=Late()) as house:
         yield house

@@ -4,30 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from datetime import UTC, datetime
 
 import pytest
 
 from archon_transport.archon.context import Archon
 from archon_transport.archon.leases import expire
-from archon_transport.sessions import Session, serving
+from archon_transport.sessions import serving
+from tests.sessions.rows import new_session
 
 RUN_OUT = "UPDATE archon_tasks SET lease_until = now() - interval '1 second' WHERE lease_until IS NOT NULL"
-
-
-def session(name: str) -> Session:
-    return Session(
-        session_id=str(uuid.uuid4()),
-        secret_digest=b"",
-        owner=None,
-        revision="2025-11-25",
-        initialize_params=b"{}",
-        client_name=name,
-        client_title=None,
-        client_version="2",
-        user_agent=None,
-        connected_at=datetime.now(UTC),
-    )
 
 
 @pytest.fixture
@@ -138,11 +123,11 @@ async def test_the_timer_ends_leases_and_tells(pool, project, call) -> None:
 async def test_what_a_change_does_to_the_lease(call, pool, project, who, change, left) -> None:
     """A change by the holder renews it, another's leaves it, and what moves or hands on the task ends it."""
     await add(pool, project, ("T", "medium", 0))
-    holder = session("claude-code")
+    holder = new_session(client_name="claude-code")
     serving(holder, None)
     key = (await call("manage_task", action="claim", assignee="Agent"))["task_id"]
     await pool.execute("UPDATE archon_tasks SET lease_until = now() + interval '10 seconds'")
-    serving(holder if who == "holder" else session("claude-code"), None)
+    serving(holder if who == "holder" else new_session(client_name="claude-code"), None)
     await call("manage_task", action="update", task_id=key, **change)
     row = await pool.fetchrow(
         "SELECT extract(epoch FROM lease_until - now()) AS left, lease_holder FROM archon_tasks"
@@ -156,7 +141,7 @@ async def test_what_a_change_does_to_the_lease(call, pool, project, who, change,
 async def test_the_holder_is_the_principal_or_the_session(call, pool, project) -> None:
     """Without an assignee the lease belongs to the principal, else to the session, and says so."""
     await add(pool, project, ("a", "medium", 0), ("b", "medium", 0), ("c", "medium", 0))
-    one = session("claude-code")
+    one = new_session(client_name="claude-code")
     for owner, holder, assignee in (
         (("https://issuer", "ann", None), "ann", "ann"),
         (None, one.session_id, "claude-code"),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from datetime import UTC, datetime
 
 import pytest
 
-from archon_transport.sessions import Session, serving
+from archon_transport.sessions import serving
+from tests.sessions.rows import new_session
 
 NOWHERE = str(uuid.uuid4())
 both_modes = pytest.mark.parametrize("mode", ["legacy", "auto"], indirect=True)
@@ -248,18 +248,7 @@ async def test_two_deletes_at_once(call, project) -> None:
 
 async def test_who_did_it_is_the_caller(call, pool, project) -> None:
     """The principal is on record, else the client's name."""
-    session = Session(
-        session_id=str(uuid.uuid4()),
-        secret_digest=b"",
-        owner=None,
-        revision="2025-11-25",
-        initialize_params=b"{}",
-        client_name="claude-code",
-        client_title=None,
-        client_version="2",
-        user_agent=None,
-        connected_at=datetime.now(UTC),
-    )
+    session = new_session(client_name="claude-code")
     for who, owner in (("claude-code", None), ("ann", ("https://issuer", "ann", None))):
         serving(session, owner)
         key = (await call("manage_task", action="create", project_id=project, title="T"))["task_id"]

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from datetime import UTC, datetime
 from typing import Any
 
 import mcp_types as types
@@ -89,6 +88,7 @@ async def floor(port: int) -> None:
 
     from archon_transport.protocol.messages import Error, Request, encode, result_of
     from archon_transport.transport.kernel import CLOSED, Kernel
+    from tests.sessions.rows import new_session
 
     kernel = Kernel(server())
     known: list[Any] = []
@@ -99,7 +99,8 @@ async def floor(port: int) -> None:
         if request.method == "initialize":
             handshake = await kernel.initialize(request, http)
             assert not isinstance(handshake, Error)
-            known.append(_awake(handshake.params, handshake.revision))
+            params, revision = handshake.params, handshake.revision
+            known.append(new_session(revision=revision, initialize_params=params, initialized=True))
             payload = encode(result_of(request.id, handshake.result))
             return web.Response(body=payload, headers={"Mcp-Session-Id": "any"})
         if request.id is None:
@@ -114,22 +115,6 @@ async def floor(port: int) -> None:
     app.router.add_post("/mcp", handle)
     async with kernel.lifespan():
         await _answer(app, port)
-
-
-def _awake(params: bytes, revision: str) -> Any:
-    from archon_transport.sessions import Session
-
-    names = {"client_name": "bench", "client_title": None, "client_version": "1", "user_agent": None}
-    return Session(
-        session_id="any",
-        secret_digest=b"",
-        owner=None,
-        revision=revision,
-        initialize_params=params,
-        connected_at=datetime.now(UTC),
-        initialized=True,
-        **names,
-    )
 
 
 async def _answer(app: Any, port: int) -> None:

@@ -5,11 +5,7 @@ all of it is over.
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
 import time
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -24,17 +20,6 @@ TIMEOUT = float(size(10))
 """Seconds that a statement of these nodes may take."""
 
 OPTIONS = ("--command-timeout", str(TIMEOUT))
-
-
-@pytest.fixture
-async def cluster() -> AsyncIterator[Cluster]:
-    """A Postgres that a test may stop."""
-    home = Path(tempfile.mkdtemp(prefix="archon-test-"))
-    cluster = Cluster(home)
-    await cluster.start()
-    yield cluster
-    await cluster.stop()
-    shutil.rmtree(home)
 
 
 async def recovered(nodes: Fleet) -> float:

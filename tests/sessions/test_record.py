@@ -3,29 +3,14 @@
 import dataclasses
 import re
 import uuid
-from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archon_transport.sessions import Session, WireId
+from archon_transport.sessions import WireId
 from archon_transport.sessions.record import uuid7
-
-
-def session_of(wire: WireId) -> Session:
-    return Session(
-        session_id=wire.session_id,
-        secret_digest=wire.digest,
-        owner=None,
-        revision="2025-11-25",
-        initialize_params=b"{}",
-        client_name="c",
-        client_title=None,
-        client_version="1",
-        user_agent=None,
-        connected_at=datetime.now(UTC),
-    )
+from tests.sessions.rows import new_session
 
 
 def test_an_id_comes_back_from_its_text():
@@ -52,7 +37,7 @@ def test_the_secret_stays_out_of_sight():
     """Neither the repr of an id nor the session's own fields hold the secret."""
     wire = WireId.mint()
     assert wire.secret not in repr(wire)
-    assert wire.secret not in repr(session_of(wire))
+    assert wire.secret not in repr(new_session(wire))
     assert len(wire.digest) == 32
 
 
@@ -60,7 +45,7 @@ def test_the_secret_stays_out_of_sight():
 def test_a_secret_opens_its_own_session_only():
     """One changed character, another session's secret and a digest in the secret's place do not open it."""
     wire, other = WireId.mint(), WireId.mint()
-    session = session_of(wire)
+    session = new_session(wire)
     assert wire.digest == session.secret_digest
     changed = ("A" if wire.secret[0] != "A" else "B") + wire.secret[1:]
     assert dataclasses.replace(wire, secret=changed).digest != session.secret_digest

@@ -18,14 +18,6 @@ from tests.transport.house import House, request, running, tool_call
 
 
 @pytest.fixture
-async def store(dsn: str) -> AsyncIterator[PostgresStore]:
-    store = PostgresStore(dsn)
-    await store.start()
-    yield store
-    await store.close()
-
-
-@pytest.fixture
 async def house(store: PostgresStore) -> AsyncIterator[House]:
     async with running(store) as house:
         yield house

@@ -23,9 +23,9 @@ from archon_transport.store import (
     migrate,
 )
 from archon_transport.store.migrations import load
-from tests.sessions.rows import done
+from tests.sessions.rows import done, new_session
 
-from .test_sessions_contract import DAY, new_session
+from .test_sessions_contract import DAY
 
 ARCHON_SCHEMA = """
 CREATE TABLE archon_mcp_sessions (

@@ -17,13 +17,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from archon_transport.sessions import Session
 from archon_transport.sessions.record import WireId
 from archon_transport.store import PostgresStore, StoreError
 from tests.faults.proxy import Proxy
 from tests.needs import needs
 from tests.program import free_port, until
-from tests.sessions.rows import done
+from tests.sessions.rows import done, new_session
 
 CONFIG = """
 [databases]
@@ -96,22 +95,6 @@ def answers(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def fresh(wire: WireId) -> Session:
-    """A session that nobody has used."""
-    return Session(
-        session_id=wire.session_id,
-        secret_digest=wire.digest,
-        owner=None,
-        revision="2025-11-25",
-        initialize_params=b"{}",
-        client_name="pooled",
-        client_title=None,
-        client_version="1",
-        user_agent=None,
-        connected_at=datetime.now(UTC),
-    )
-
-
 async def test_sessions_live_behind_a_pooler(pooled: str, dsn: str) -> None:
     """Fifty sessions at once over three server connections; their ends are heard past the pooler."""
     store = PostgresStore(pooled, direct=dsn, pool_size=10)
@@ -120,7 +103,12 @@ async def test_sessions_live_behind_a_pooler(pooled: str, dsn: str) -> None:
     store.subscribe(ended.append, lambda: None)
     try:
         wires = [WireId.mint() for _ in range(50)]
-        await asyncio.gather(*(store.open(fresh(wire), node="a", limit=100) for wire in wires))
+        await asyncio.gather(
+            *(
+                store.open(new_session(wire, connected_at=datetime.now(UTC)), node="a", limit=100)
+                for wire in wires
+            )
+        )
         admitted = await asyncio.gather(*(store.admit(wire.session_id, node="a") for wire in wires))
         assert all(admitted)
         rows = [done(wire.session_id) for wire in wires]

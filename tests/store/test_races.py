@@ -4,23 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
 
 import pytest
 
 from archon_transport.sessions.port import TableFull
 from archon_transport.store import PostgresStore, room
-from tests.sessions.rows import done
+from tests.sessions.rows import done, new_session
 
-from .test_sessions_contract import DAY, new_session
-
-
-@pytest.fixture
-async def store(dsn: str) -> AsyncIterator[PostgresStore]:
-    store = PostgresStore(dsn)
-    await store.start()
-    yield store
-    await store.close()
+from .test_sessions_contract import DAY
 
 
 async def test_the_last_place_is_given_once(store: PostgresStore):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
@@ -15,10 +14,9 @@ from archon_transport.sessions.record import uuid7
 from archon_transport.signals.refusals import Refusal
 from archon_transport.store import PostgresStore
 from tests.faults.proxy import Proxy
-from tests.sessions.rows import done
+from tests.sessions.rows import done, new_session
 
 from .test_migrations import ARCHON_SCHEMA
-from .test_sessions_contract import new_session
 
 ARCHON_TRIGGER = """
 CREATE FUNCTION update_session_status() RETURNS TRIGGER LANGUAGE plpgsql AS $$
@@ -34,14 +32,6 @@ CREATE TRIGGER update_session_status AFTER INSERT ON archon_mcp_requests
 """What an Archon has on its table of requests, told from what is known of it."""
 
 TOTALS = "SELECT requests, errors, bytes_in, bytes_out FROM archon_mcp_sessions WHERE session_id = $1"
-
-
-@pytest.fixture
-async def store(dsn: str) -> AsyncIterator[PostgresStore]:
-    store = PostgresStore(dsn)
-    await store.start()
-    yield store
-    await store.close()
 
 
 @pytest.fixture

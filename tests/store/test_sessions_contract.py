@@ -5,37 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from archon_transport.sessions.port import TableFull
-from archon_transport.sessions.record import Session, WireId, uuid7
+from archon_transport.sessions.record import uuid7
 from archon_transport.store import MemoryStore, PostgresStore
-from tests.sessions.rows import done
+from tests.sessions.rows import done, new_session
 
 HOUR, DAY = 3600.0, 86400.0
 OWNER = ("https://issuer.example", "anna", None)
-START = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-def new_session(**changes: Any) -> Session:
-    wire = WireId.mint()
-    session = Session(
-        session_id=wire.session_id,
-        secret_digest=wire.digest,
-        owner=None,
-        revision="2025-11-25",
-        initialize_params=b'{"clientInfo": {"name": "probe"}, "capabilities": {"roots": {}}, "x": "\\u0000"}',
-        client_name="probe",
-        client_title=None,
-        client_version="1.0",
-        user_agent="probe/1.0",
-        connected_at=START,
-    )
-    return replace(session, **changes)
 
 
 class Case:

@@ -12,9 +12,9 @@ import pytest
 from archon_transport.sessions.streams import Attached, Event
 from archon_transport.store.events import CALL_BYTES, EVENT_BYTES, STANDING_BYTES
 from archon_transport.store.memory_streams import DONE
+from tests.sessions.rows import new_session
 
 from .nodes import Nodes, asks, grows, new_key, said, until
-from .test_sessions_contract import new_session
 
 OWNER = ("https://issuer.example", "anna", None)
 LARGE = b'{"jsonrpc":"2.0","id":"big","result":"%b"}' % (b"x" * EVENT_BYTES)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -17,9 +14,7 @@ from archon_transport.embedded.cluster import Cluster
 from archon_transport.sessions.port import StoreUnavailable
 from archon_transport.store import PostgresStore
 from tests.faults.proxy import Proxy
-from tests.sessions.rows import done
-
-from .test_sessions_contract import new_session
+from tests.sessions.rows import done, new_session
 
 pytestmark = pytest.mark.long
 
@@ -284,17 +279,6 @@ async def test_deadlocks_are_tried_again(near: PostgresStore):
             assert await writing == {first.session_id: True, second.session_id: True}
     totals = await near.pool.fetch("SELECT requests FROM archon_mcp_sessions")
     assert [row["requests"] for row in totals] == [1, 1]
-
-
-@pytest.fixture
-async def cluster() -> AsyncIterator[Cluster]:
-    """A Postgres that a test may kill."""
-    home = Path(tempfile.mkdtemp(prefix="archon-test-"))
-    cluster = Cluster(home)
-    await cluster.start()
-    yield cluster
-    await cluster.stop()
-    shutil.rmtree(home)
 
 
 async def test_sessions_outlive_postgres(cluster: Cluster):

@@ -3,7 +3,6 @@
 import gc
 import json
 import weakref
-from datetime import UTC, datetime
 
 import mcp_types as types
 import pytest
@@ -13,6 +12,7 @@ from archon_transport.protocol.messages import Error, Request
 from archon_transport.sessions import Session
 from archon_transport.transport import Kernel
 from archon_transport.transport.kernel import CLOSED, Handshake
+from tests.sessions.rows import new_session
 from tests.transport.house import handshake
 
 
@@ -47,17 +47,8 @@ async def kernel():
 
 
 def row(number: int, handshake: Handshake) -> Session:
-    return Session(
-        session_id=str(number),
-        secret_digest=b"",
-        owner=None,
-        revision=handshake.revision,
-        initialize_params=handshake.params,
-        client_name="c",
-        client_title=None,
-        client_version="1",
-        user_agent=None,
-        connected_at=datetime.now(UTC),
+    return new_session(
+        session_id=str(number), revision=handshake.revision, initialize_params=handshake.params
     )
 
 

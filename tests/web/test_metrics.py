@@ -18,7 +18,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from archon_transport.sessions import StoreUnavailable
 from archon_transport.sessions.record import Finished, Inferred
-from archon_transport.store import PostgresStore
 from archon_transport.transport import Guards
 from archon_transport.web import Metrics, metrics
 from tests.needs import needs
@@ -57,14 +56,6 @@ class Tokens:
             raise StoreUnavailable("away")
         scopes = {"reader": ["read"], "nobody": []}.get(token)
         return None if scopes is None else AccessToken(token=token, client_id=token, scopes=scopes)
-
-
-@pytest.fixture
-async def store(dsn):
-    store = PostgresStore(dsn)
-    await store.start()
-    yield store
-    await store.close()
 
 
 @pytest.fixture
